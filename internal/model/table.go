@@ -1,0 +1,45 @@
+package model
+
+import (
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+)
+
+// Table is the definition of a table: everything that is fixed until it is altered. Values of it
+// are shared and never changed; an alteration makes a new one.
+type Table struct {
+	// ID is a ULID: unique for ever, also among tables of the same name. It names the directory.
+	ID   string
+	Name TableName
+	// Schema are the user columns with their types, nullable flags and metadata.
+	Schema *arrow.Schema
+	// FieldIDs gives each top-level column its lasting number, in the order of Schema.
+	FieldIDs []int32
+	// SchemaVersion starts at 1 and grows by one with each change of Schema.
+	SchemaVersion int32
+	// Buckets is the number of buckets, 1..65536.
+	Buckets int32
+	// BucketKey are the columns whose hash chooses a row's bucket; empty: batches stick to one
+	// bucket and rotate by size.
+	BucketKey []string
+	// PrimaryKey are the key columns of a primary-key table; empty for a log table.
+	PrimaryKey []string
+	// Comment is free text of the user.
+	Comment string
+	// Options are the table options that were set, by name, as text; see TableOptions.
+	Options map[string]string
+	// Defaults are the values of columns that a writer leaves out, by column name, in JSON form.
+	Defaults map[string]any
+	// Comments are free texts by column name.
+	Comments map[string]string
+	// CreatedAt is when the table was made, UTC.
+	CreatedAt time.Time
+}
+
+// BucketsMax bounds Table.Buckets.
+const BucketsMax = 1 << 16
+
+// RoutingVersion names the way from a row to its bucket: xxh3 of arrowipc's key encoding 1,
+// modulo the number of buckets. A change of either is a new version.
+const RoutingVersion = 1

@@ -1,0 +1,179 @@
+package model
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// OptionSpec describes one table option, for ListOptions and the documentation.
+type OptionSpec struct {
+	Name string `json:"name"`
+	// Type is "duration", "size" or "level"; see ParseDuration, ParseSize and ParseDurability.
+	Type string `json:"type"`
+	// Default is the text that means the same as leaving the option out.
+	Default string `json:"default"`
+	// Range says in words what is allowed.
+	Range string `json:"range"`
+	// Alterable says that AlterTable may change the option.
+	Alterable   bool   `json:"alterable"`
+	Description string `json:"description"`
+}
+
+// Options are the options of a table as values.
+type Options struct {
+	// TTL is how long rows are kept after they were appended; 0 means for ever.
+	TTL time.Duration
+	// MaxBytes bounds the bytes of a bucket's segments, the oldest going first; 0 means no bound.
+	MaxBytes int64
+	// Durability is the least level of an acknowledged row, and what readers wait for.
+	Durability Durability
+	// PlanMaxPin is how long a plan, renewed or not, may keep rows from being retired.
+	PlanMaxPin time.Duration
+}
+
+const (
+	optionTTL        = "log.ttl"
+	optionMaxBytes   = "log.max-bytes"
+	optionDurability = "log.durability"
+	optionPlanMaxPin = "plan.max-pin"
+
+	ttlMin, ttlMax               = time.Second, 36500 * 24 * time.Hour
+	planMaxPinMin, planMaxPinMax = time.Second, 30 * 24 * time.Hour
+	maxBytesMin                  = 1 << 20
+)
+
+// laterOptions are the options that the interface knows and this version does not have. A name with
+// a dot at its end stands for all that begin with it.
+var laterOptions = []string{
+	"local.ttl", "log.compression", "merge.engine", "merge.version-column", "merge.aggregate.",
+	"delete.behavior", "changelog.image", "row.ttl", "row.ttl-column", "partition.auto-create",
+	"partition.time-unit", "partition.keep", "lake.enabled", "lake.freshness", "lake.fragment-bytes",
+	"index.max-bytes",
+}
+
+// TableOptions describes every option that a table can have in this version, sorted by name.
+func TableOptions() []OptionSpec {
+	return []OptionSpec{
+		{optionDurability, "level", "fsync", "memory, os, fsync", true,
+			"What an acknowledged row survives: nothing (memory), a kill of the server (os), a power cut (fsync). " +
+				"A put may ask for more, never for less."},
+		{optionMaxBytes, "size", "0", "0, or 1MiB and more", true,
+			"Size of a bucket's log past which its oldest segments are removed; 0 means no bound."},
+		{optionTTL, "duration", "0", "0, or 1s to 36500d", true,
+			"Time after which rows are removed, counted from when they were appended; 0 means never."},
+		{optionPlanMaxPin, "duration", "1h", "1s to 30d", true,
+			"How long one read may keep rows that are due from being removed."},
+	}
+}
+
+// ParseOptions reads the options of a table; those left out get their defaults. The error names
+// every fault of every option.
+func ParseOptions(set map[string]string) (Options, error) {
+	options := Options{Durability: Fsync, PlanMaxPin: time.Hour}
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		if err := options.parse(name, set[name]); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if err := joinFaults(faults); err != nil {
+		return Options{}, err
+	}
+	return options, nil
+}
+
+func (o *Options) parse(name, value string) error {
+	var err error
+	switch name {
+	case optionTTL:
+		o.TTL, err = ParseDuration(value)
+		if err == nil && o.TTL != 0 && (o.TTL < ttlMin || o.TTL > ttlMax) {
+			err = Errorf(BadRequest, "%q is out of range, want 0, or 1s to 36500d", value)
+		}
+	case optionMaxBytes:
+		o.MaxBytes, err = ParseSize(value)
+		if err == nil && o.MaxBytes != 0 && o.MaxBytes < maxBytesMin {
+			err = Errorf(BadRequest, "%q is out of range, want 0, or 1MiB and more", value)
+		}
+	case optionDurability:
+		o.Durability, err = parseTableDurability(value)
+	case optionPlanMaxPin:
+		o.PlanMaxPin, err = ParseDuration(value)
+		if err == nil && (o.PlanMaxPin < planMaxPinMin || o.PlanMaxPin > planMaxPinMax) {
+			err = Errorf(BadRequest, "%q is out of range, want 1s to 30d", value)
+		}
+	default:
+		return unknownOption(name)
+	}
+	if err == nil {
+		return nil
+	}
+	fault := AsError(err)
+	return Errorf(BadRequest, "option %s: %s", name, fault.Text).WithRemedy("%s", fault.Remedy)
+}
+
+func parseTableDurability(text string) (Durability, error) {
+	level, err := ParseDurability(text)
+	if err == nil && level == Quorum {
+		return 0, Errorf(BadRequest, "the level quorum is not available in this version").WithRemedy("Use memory, os or fsync")
+	}
+	if err == nil && level == DurabilityUnset {
+		return 0, Errorf(BadRequest, "the level is empty").WithRemedy("Use memory, os or fsync")
+	}
+	return level, err
+}
+
+// unknownOption tells a name that a later version has from one that none has.
+func unknownOption(name string) error {
+	for _, later := range laterOptions {
+		if name == later || strings.HasSuffix(later, ".") && strings.HasPrefix(name, later) {
+			return Errorf(BadRequest, "option %s is not available in this version", name)
+		}
+	}
+	var known []string
+	for _, spec := range TableOptions() {
+		known = append(known, spec.Name)
+	}
+	fault := Errorf(BadRequest, "there is no option %q", clip(name, 100))
+	if near := Nearest(name, known); near != "" {
+		return fault.WithRemedy("Did you mean %s?", near)
+	}
+	return fault.WithRemedy("The options are %s", strings.Join(known, ", "))
+}
+
+// Nearest gives the known name that is most like name, or "" if none is like it: what an error may
+// propose.
+func Nearest(name string, known []string) string {
+	if len(name) > 100 {
+		return ""
+	}
+	nearest, least := "", max(2, len(name)/3)+1
+	for _, candidate := range known {
+		if d := editDistance(strings.ToLower(name), strings.ToLower(candidate)); d < least {
+			nearest, least = candidate, d
+		}
+	}
+	return nearest
+}
+
+// editDistance counts the bytes to insert, delete or replace that lead from a to b.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

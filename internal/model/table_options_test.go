@@ -1,0 +1,140 @@
+package model
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseOptions(t *testing.T) {
+	defaults := Options{Durability: Fsync, PlanMaxPin: time.Hour}
+	spelled := map[string]string{}
+	for _, spec := range TableOptions() {
+		spelled[spec.Name] = spec.Default
+	}
+	for name, c := range map[string]struct {
+		set  map[string]string
+		want Options
+	}{
+		"none":                 {nil, defaults},
+		"the defaults spelled": {spelled, defaults},
+		"all": {
+			map[string]string{"log.ttl": "7d", "log.max-bytes": "10GB", "log.durability": "os", "plan.max-pin": "90m"},
+			Options{TTL: 7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute},
+		},
+	} {
+		got, err := ParseOptions(c.set)
+		if err != nil || got != c.want {
+			t.Errorf("%s: got %v, %v, want %v", name, got, err, c.want)
+		}
+	}
+}
+
+func TestFaultsOfOptionsComeTogether(t *testing.T) {
+	_, err := ParseOptions(map[string]string{
+		"log.ttl": "7 days", "log.max-bytes": "1KB", "log.durability": "quorum", "plan.max-pin": "0",
+		"lake.enabled": "true", "merge.aggregate.clicks": "sum", "log.tll": "1d", "x": "",
+	})
+	if !errors.Is(err, BadRequest) {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{
+		`option log.ttl: "7 days" is not a duration`, `option log.max-bytes: "1KB" is out of range`,
+		"option log.durability: the level quorum is not available", `option plan.max-pin: "0" is out of range`,
+		"option lake.enabled is not available in this version", "option merge.aggregate.clicks is not available in this version",
+		`there is no option "log.tll"`, "Did you mean log.ttl?", `there is no option "x"`, "The options are log.durability,",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\ndoes not say %s", err, want)
+		}
+	}
+}
+
+func TestOptionsAreSortedAndDescribed(t *testing.T) {
+	specs := TableOptions()
+	if !slices.IsSortedFunc(specs, func(a, b OptionSpec) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Error("the options are not sorted by name")
+	}
+	for _, spec := range specs {
+		if spec.Range == "" || spec.Description == "" || slices.Contains(laterOptions, spec.Name) {
+			t.Errorf("option %+v", spec)
+		}
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0": 0, "7d": 168 * time.Hour, "1w": 168 * time.Hour, "1h30m": 90 * time.Minute, "1.5s": 1500 * time.Millisecond,
+		"250ms": 250 * time.Millisecond, " 5m ": 5 * time.Minute, "10 s": 10 * time.Second, "3µs": 3000,
+	} {
+		if got, err := ParseDuration(text); err != nil || got != want {
+			t.Errorf("%s: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "7", "d", "-1d", "1x", "1d2", "1..5s", "1e3s", "999999w", "∞s"} {
+		if got, err := ParseDuration(text); !errors.Is(err, BadRequest) {
+			t.Errorf("%s: got %v, %v, want an error", text, got, err)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "4096": 4096, "1B": 1, "10GB": 10_000_000_000, "512MiB": 512 << 20, "1.5 kib": 1536, "9223372036854775807": 1<<63 - 1,
+	} {
+		if got, err := ParseSize(text); err != nil || got != want {
+			t.Errorf("%s: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "GB", "-1", "1G", "1GB2", "9223372036854775808", "9e3", "99999999PB", "NaN"} {
+		if got, err := ParseSize(text); !errors.Is(err, BadRequest) {
+			t.Errorf("%s: got %v, %v, want an error", text, got, err)
+		}
+	}
+}
+
+func TestMatchTable(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"", "web.clicks", true},
+		{"*.*", "web.clicks", true},
+		{"web.*", "web.clicks", true},
+		{"web.*", "webs.clicks", false},
+		{"w*.c*s", "web.clicks", true},
+		{"w*.*c*k*", "web.clicks", true},
+		{"*", "web.clicks", false},
+		{"*", "default.clicks", true},
+		{"clicks", "default.clicks", true},
+		{"cl?cks", "default.clicks", true},
+		{"?licks?", "default.clicks", false},
+		{"web.Clicks", "web.clicks", false},
+		{"web.clicks.x", "web.clicks", false},
+		{"web.clicks*", "web.clicks", true},
+		{"web.", "web.clicks", false},
+		{"*a*a*a*a*a*b.*", strings.Repeat("a", 128) + ".t", false},
+	} {
+		database, table, _ := strings.Cut(c.name, ".")
+		if got := MatchTable(c.pattern, TableName{database, table}); got != c.want {
+			t.Errorf("%q and %s: got %v, want %v", c.pattern, c.name, got, c.want)
+		}
+	}
+}
+
+type fixedClock struct{ WallClock }
+
+func (fixedClock) Now() time.Time { return time.UnixMilli(1_700_000_000_000) }
+
+func TestIDsSortByTimeAndHoldTheEntropy(t *testing.T) {
+	id, err := NewID(fixedClock{}, bytes.NewReader(make([]byte, 10)))
+	if err != nil || id != "01HF7YAT000000000000000000" {
+		t.Errorf("got %q, %v", id, err)
+	}
+	if _, err := NewID(fixedClock{}, bytes.NewReader(make([]byte, 9))); err == nil {
+		t.Error("short entropy gives no error")
+	}
+}
