@@ -1,0 +1,114 @@
+package arrowipc
+
+import "hash/crc32"
+
+// Node is what a record batch says of one column or nested field: its values, and how many of them
+// are null.
+type Node struct{ Length, Nulls int64 }
+
+// Span is a range of bytes of Batch.Body.
+type Span struct{ Offset, Length int64 }
+
+// Codec is how the buffers of a batch are compressed, each on its own: 8 bytes that give the plain
+// length (-1: not compressed), then a frame of the codec.
+type Codec uint8
+
+// The codecs.
+const (
+	NoCodec Codec = iota
+	LZ4
+	ZSTD
+)
+
+// Batch is one record batch as buffers in one contiguous body.
+//
+// A copy of a Batch shares all its slices; only one of the copies may be released.
+type Batch struct {
+	Layout *Layout
+	Rows   int64
+	// Nodes has one entry for each column and nested field, in IPC order.
+	Nodes []Node
+	// Buffers are in IPC order, variadic ones included. The offsets of non-empty ones ascend and are
+	// multiples of 64; the bytes between them are zero.
+	Buffers []Span
+	// Variadic has the number of data buffers of each view node.
+	Variadic []int64
+	Codec    Codec
+	Body     []byte
+	// Sums has the CRC-32C of each buffer's bytes as stored, without padding; nil where it was not
+	// computed.
+	Sums []uint32
+
+	owned bool // Body is from newBody
+}
+
+// Release gives the body back for reuse, after which the batch and what was read from it without
+// copying must not be used. It does nothing to a body that the batch does not own, such as mapped
+// memory, and nothing when called again.
+func (b *Batch) Release() {
+	if b.owned {
+		recycleBody(b.Body)
+	}
+	b.Body, b.owned = nil, false
+}
+
+// castagnoli is the table of Batch.Sums.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// zeros is where padding comes from. It is never written.
+var zeros [alignment]byte
+
+func (b *Batch) bytes(span Span) []byte {
+	return b.Body[span.Offset : span.Offset+span.Length : span.Offset+span.Length]
+}
+
+// shift is how many variadic buffers come before those of a column that has views view nodes before
+// it.
+func (b *Batch) shift(views int) int {
+	n := int64(0)
+	for _, count := range b.Variadic[:views] {
+		n += count
+	}
+	return int(n)
+}
+
+// bodyWriter fills a body of known size with buffers, each at an aligned offset, and sums them.
+type bodyWriter struct {
+	batch    *Batch
+	position int64
+}
+
+// newBodyWriter begins the body of batch; size is the sum of the aligned lengths of its buffers.
+func newBodyWriter(batch *Batch, size int64, buffers int) *bodyWriter {
+	batch.Body, batch.owned = newBody(int(size)), true
+	batch.Buffers = make([]Span, 0, buffers)
+	batch.Sums = make([]uint32, 0, buffers)
+	return &bodyWriter{batch: batch}
+}
+
+// sumStride is how much is copied before it is summed: what a level-one cache holds.
+const sumStride = 16 << 10
+
+// add appends one buffer that lies in parts.
+func (w *bodyWriter) add(parts ...[]byte) {
+	start, sum := w.position, uint32(0)
+	for _, part := range parts {
+		for len(part) > 0 {
+			n := min(len(part), sumStride)
+			target := w.batch.Body[w.position : w.position+int64(n)]
+			copy(target, part)
+			sum = crc32.Update(sum, castagnoli, target)
+			part = part[n:]
+			w.position += int64(n)
+		}
+	}
+	w.close(start, sum)
+}
+
+func (w *bodyWriter) close(start int64, sum uint32) {
+	w.batch.Buffers = append(w.batch.Buffers, Span{start, w.position - start})
+	w.batch.Sums = append(w.batch.Sums, sum)
+	end := aligned(w.position)
+	clear(w.batch.Body[w.position:end])
+	w.position = end
+}

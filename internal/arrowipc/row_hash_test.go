@@ -1,0 +1,95 @@
+package arrowipc
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/zeebo/xxh3"
+
+	"github.com/headrace/headrace/internal/model"
+)
+
+// TestKeyEncodingNeverChanges has the bytes written out, and the hashes as they were first: stored
+// rows must find their bucket again.
+func TestKeyEncodingNeverChanges(t *testing.T) {
+	p := arrow.PrimitiveTypes
+	schema := arrow.NewSchema([]arrow.Field{
+		nullable("i", p.Int32), nullable("s", arrow.BinaryTypes.String), nullable("b", arrow.FixedWidthTypes.Boolean),
+		nullable("l", arrow.BinaryTypes.LargeString), nullable("f", &arrow.FixedSizeBinaryType{ByteWidth: 3}),
+	}, nil)
+	layout := layoutOf(t, schema)
+	batch, err := FromRecord(layout, jsonRecord(t, schema, `[
+		{"i":1,"s":"ab","b":true,"l":"","f":"AQID"},
+		{"i":-2,"s":null,"b":false,"l":"ä","f":null},
+		{"i":null,"s":"","b":null,"l":null,"f":"AAAA"}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hasher, err := NewRowHasher(layout, []int{0, 1, 2, 3, 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := hasher.Hash(batch, []uint64{42})
+	if err != nil || len(got) != 4 || got[0] != 42 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	keys := []string{
+		"\x01\x01\x00\x00\x00" + "\x01\x02ab" + "\x01\x01" + "\x01\x00" + "\x01\x01\x02\x03",
+		"\x01\xfe\xff\xff\xff" + "\x00" + "\x01\x00" + "\x01\x02ä" + "\x00",
+		"\x00" + "\x01\x00" + "\x00" + "\x00" + "\x01\x00\x00\x00",
+	}
+	golden := []string{"f1ba84f93f761cd2", "1d093108959e5d5e", "19673a8bcc3671ee"}
+	for i, key := range keys {
+		if got[i+1] != xxh3.HashString(key) {
+			t.Errorf("row %d has not the hash of its encoding", i)
+		}
+		if text := fmt.Sprintf("%016x", got[i+1]); text != golden[i] {
+			t.Errorf("row %d: %s, want %s", i, text, golden[i])
+		}
+	}
+	text, err := NewRowHasher(layout, []int{3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide, _ := text.Hash(batch, nil)
+	if wide[1] != xxh3.HashString("\x01\x02ä") {
+		t.Error("a large string is encoded in another way than a string")
+	}
+}
+
+func TestRowHasherRefuses(t *testing.T) {
+	layout := layoutOf(t, schemaOf([]arrow.DataType{arrow.BinaryTypes.StringView, arrow.ListOf(arrow.PrimitiveTypes.Int8)}))
+	for i := range 2 {
+		if _, err := NewRowHasher(layout, []int{i}); !errors.Is(err, model.UnsupportedType) {
+			t.Errorf("column %d: %v", i, err)
+		}
+	}
+	if _, err := NewRowHasher(layout, []int{2}); !errors.Is(err, model.ColumnNotFound) {
+		t.Errorf("a column that is not there: %v", err)
+	}
+}
+
+func TestContentHash(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	schema := schemaOf([]arrow.DataType{arrow.PrimitiveTypes.Int64, arrow.BinaryTypes.String})
+	a, _ := sample(t, rnd, schema, 10, 3)
+	b, _ := sample(t, rnd, schema, 10, 3)
+	hash := ContentHash([]*Batch{a, b})
+	same := *a
+	same.Sums = nil
+	if got := ContentHash([]*Batch{&same, b}); got != hash {
+		t.Error("a batch without sums has another hash")
+	}
+	if ContentHash([]*Batch{b, a}) == hash || ContentHash([]*Batch{a}) == hash {
+		t.Error("other batches have the same hash")
+	}
+	other := *a
+	other.Sums = append([]uint32(nil), a.Sums...)
+	other.Sums[1]++
+	if ContentHash([]*Batch{&other, b}) == hash {
+		t.Error("other bytes have the same hash")
+	}
+}
