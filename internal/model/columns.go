@@ -54,7 +54,7 @@ func SchemaFromColumns(columns []Column) (*arrow.Schema, map[string]any, map[str
 		}
 		defaults[column.Name] = value
 	}
-	if err := joinFaults(faults); err != nil {
+	if err := JoinFaults(faults); err != nil {
 		return nil, nil, nil, err
 	}
 	return arrow.NewSchema(fields, nil), defaults, comments, nil
@@ -151,9 +151,10 @@ func (p *typeParser) parseColumn() (Column, error) {
 	return Column{Name: name, Type: FormatType(t), Nullable: &nullable}, nil
 }
 
-// joinFaults makes one error of several that a user may see: all texts, the reason of the first,
-// and each remedy once. It gives nil for none.
-func joinFaults(faults []error) error {
+// JoinFaults makes one error of several that a user may see: all texts, the reason of the first,
+// and each remedy once. Nil errors are left out; it gives nil where none is left.
+func JoinFaults(faults []error) error {
+	faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
 	switch len(faults) {
 	case 0:
 		return nil

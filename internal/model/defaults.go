@@ -37,7 +37,7 @@ func CheckDefaults(schema *arrow.Schema, defaults map[string]any) (map[string]an
 		}
 		checked[name] = value
 	}
-	if err := joinFaults(faults); err != nil {
+	if err := JoinFaults(faults); err != nil {
 		return nil, err
 	}
 	return checked, nil

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Reason is the machine-readable word for what went wrong. It is the one sentinel in the chain of
@@ -148,7 +149,10 @@ func (e *Error) WithCause(cause error) *Error {
 // Error implements error.
 func (e *Error) Error() string {
 	text := string(e.Reason) + ": " + e.Text + "."
-	if e.Remedy != "" {
+	switch {
+	case strings.HasSuffix(e.Remedy, "?"):
+		text += " " + e.Remedy
+	case e.Remedy != "":
 		text += " " + e.Remedy + "."
 	}
 	return text

@@ -45,7 +45,7 @@ func CheckSchema(schema *arrow.Schema) error {
 			break
 		}
 	}
-	return joinFaults(append(check.faults, check.typeFaults...))
+	return JoinFaults(append(check.faults, check.typeFaults...))
 }
 
 // schemaCheck collects the faults of one schema.

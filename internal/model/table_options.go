@@ -25,7 +25,8 @@ type OptionSpec struct {
 type Options struct {
 	// TTL is how long rows are kept after they were appended; 0 means for ever.
 	TTL time.Duration
-	// MaxBytes bounds the bytes of a bucket's segments, the oldest going first; 0 means no bound.
+	// MaxBytes bounds the bytes of the table's segments, an equal share for each bucket, the oldest
+	// going first; 0 means no bound.
 	MaxBytes int64
 	// Durability is the least level of an acknowledged row, and what readers wait for.
 	Durability Durability
@@ -42,6 +43,10 @@ const (
 	ttlMin, ttlMax               = time.Second, 36500 * 24 * time.Hour
 	planMaxPinMin, planMaxPinMax = time.Second, 30 * 24 * time.Hour
 	maxBytesMin                  = 1 << 20
+
+	ttlRange        = "0, or 1s to 36500d"
+	planMaxPinRange = "1s to 30d"
+	maxBytesRange   = "0, or 1MiB and more"
 )
 
 // laterOptions are the options that the interface knows and this version does not have. A name with
@@ -59,11 +64,11 @@ func TableOptions() []OptionSpec {
 		{optionDurability, "level", "fsync", "memory, os, fsync", true,
 			"What an acknowledged row survives: nothing (memory), a kill of the server (os), a power cut (fsync). " +
 				"A put may ask for more, never for less."},
-		{optionMaxBytes, "size", "0", "0, or 1MiB and more", true,
-			"Size of a bucket's log past which its oldest segments are removed; 0 means no bound."},
-		{optionTTL, "duration", "0", "0, or 1s to 36500d", true,
+		{optionMaxBytes, "size", "0", maxBytesRange, true,
+			"Size of the table's log past which its oldest segments are removed, in equal shares for the buckets; 0 means no bound."},
+		{optionTTL, "duration", "0", ttlRange, true,
 			"Time after which rows are removed, counted from when they were appended; 0 means never."},
-		{optionPlanMaxPin, "duration", "1h", "1s to 30d", true,
+		{optionPlanMaxPin, "duration", "1h", planMaxPinRange, true,
 			"How long one read may keep rows that are due from being removed."},
 	}
 }
@@ -78,7 +83,7 @@ func ParseOptions(set map[string]string) (Options, error) {
 			faults = append(faults, err)
 		}
 	}
-	if err := joinFaults(faults); err != nil {
+	if err := JoinFaults(faults); err != nil {
 		return Options{}, err
 	}
 	return options, nil
@@ -88,22 +93,16 @@ func (o *Options) parse(name, value string) error {
 	var err error
 	switch name {
 	case optionTTL:
-		o.TTL, err = ParseDuration(value)
-		if err == nil && o.TTL != 0 && (o.TTL < ttlMin || o.TTL > ttlMax) {
-			err = Errorf(BadRequest, "%q is out of range, want 0, or 1s to 36500d", value)
-		}
+		o.TTL, err = boundedDuration(value, ttlMin, ttlMax, ttlRange)
 	case optionMaxBytes:
 		o.MaxBytes, err = ParseSize(value)
 		if err == nil && o.MaxBytes != 0 && o.MaxBytes < maxBytesMin {
-			err = Errorf(BadRequest, "%q is out of range, want 0, or 1MiB and more", value)
+			err = Errorf(BadRequest, "%q is out of range, want %s", value, maxBytesRange)
 		}
 	case optionDurability:
 		o.Durability, err = parseTableDurability(value)
 	case optionPlanMaxPin:
-		o.PlanMaxPin, err = ParseDuration(value)
-		if err == nil && (o.PlanMaxPin < planMaxPinMin || o.PlanMaxPin > planMaxPinMax) {
-			err = Errorf(BadRequest, "%q is out of range, want 1s to 30d", value)
-		}
+		o.PlanMaxPin, err = boundedDuration(value, planMaxPinMin, planMaxPinMax, planMaxPinRange)
 	default:
 		return unknownOption(name)
 	}
@@ -112,6 +111,16 @@ func (o *Options) parse(name, value string) error {
 	}
 	fault := AsError(err)
 	return Errorf(BadRequest, "option %s: %s", name, fault.Text).WithRemedy("%s", fault.Remedy)
+}
+
+// boundedDuration reads a duration from low to high, or 0 where allowed, the range in words, begins
+// with it.
+func boundedDuration(text string, low, high time.Duration, allowed string) (time.Duration, error) {
+	d, err := ParseDuration(text)
+	if err != nil || d == 0 && strings.HasPrefix(allowed, "0") || d >= low && d <= high {
+		return d, err
+	}
+	return 0, Errorf(BadRequest, "%q is out of range, want %s", text, allowed)
 }
 
 func parseTableDurability(text string) (Durability, error) {
