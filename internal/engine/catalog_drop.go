@@ -1,0 +1,273 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/internal/vfs"
+)
+
+// tableTrash begins the names of dropped tables in the trash; the table's id follows.
+const tableTrash = "table-"
+
+func isDiskFull(err error) bool { return errors.Is(err, vfs.ErrDiskFull) }
+
+// DropTable takes a table out of service. Its files stay in the trash for TrashGrace.
+func (e *Engine) DropTable(ctx context.Context, name model.TableName, missingOK bool) error {
+	e.catalog.changes.Lock()
+	defer e.catalog.changes.Unlock()
+	t, err := e.table(name)
+	if err != nil {
+		if missingOK && errors.Is(err, model.TableNotFound) {
+			return nil
+		}
+		return err
+	}
+	return e.drop(ctx, t)
+}
+
+// drop takes a table out of service. The caller holds catalog.changes. The file is marked first, so
+// that a crash in the middle ends in the drop.
+func (e *Engine) drop(ctx context.Context, t *table) error {
+	definition := t.definition.Load()
+	record := newTableRecord(definition, t.logicalStarts())
+	record.Dropped = e.options.Clock.Now().UTC()
+	if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, record); err != nil {
+		return e.diskError(fmt.Sprintf("drop table %s", definition.Name), err)
+	}
+	e.catalog.remove(definition.Name)
+	gone := model.Errorf(model.TableNotFound, "the table %s was dropped", definition.Name).With("table", definition.Name.String())
+	err := e.control(ctx, func() error {
+		// Nothing of the table may be on its way to the disk when its folder moves.
+		return errors.Join(e.settle(), t.close(gone), e.moveToTrash(record))
+	})
+	if err != nil {
+		return e.diskError(fmt.Sprintf("drop table %s", definition.Name), err)
+	}
+	return nil
+}
+
+func (e *Engine) moveToTrash(record *tableRecord) error {
+	if err := e.options.FS.MkdirAll(trashDir); err != nil {
+		return err
+	}
+	if err := e.options.FS.Rename(tablesDir+"/"+record.ID, trashDir+"/"+tableTrash+record.ID); err != nil {
+		return err
+	}
+	return errors.Join(e.options.FS.SyncDir(trashDir), e.options.FS.SyncDir(tablesDir))
+}
+
+// UndropTable brings the table of that name back that was dropped last.
+func (e *Engine) UndropTable(ctx context.Context, name model.TableName) (*model.Table, error) {
+	e.catalog.changes.Lock()
+	defer e.catalog.changes.Unlock()
+	if e.catalog.taken(name) != nil {
+		return nil, model.Errorf(model.TableAlreadyExists, "there is a table %s already", name).WithRemedy("Rename it first")
+	}
+	record, err := e.newestDropped(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.createDatabase(name.Database); err != nil {
+		return nil, err
+	}
+	from, to := trashDir+"/"+tableTrash+record.ID, tablesDir+"/"+record.ID
+	record.Dropped = time.Time{}
+	t, err := newTable(e, record)
+	if err != nil {
+		return nil, err
+	}
+	err = e.control(ctx, func() error {
+		if err := e.options.FS.Rename(from, to); err != nil {
+			return err
+		}
+		if err := errors.Join(e.options.FS.SyncDir(tablesDir), e.options.FS.SyncDir(trashDir)); err != nil {
+			return err
+		}
+		if err := e.adopt(t); err != nil {
+			return err
+		}
+		// The commit file knows the buckets before the table counts as being there.
+		if err := e.checkpointWith(t); err != nil {
+			return err
+		}
+		return writeCatalogFile(e.options.FS, to, tableFile, record)
+	})
+	if err != nil {
+		return nil, e.diskError(fmt.Sprintf("undrop table %s", name), err)
+	}
+	e.catalog.add(t)
+	return record.definition, nil
+}
+
+func (e *Engine) newestDropped(name model.TableName) (*tableRecord, error) {
+	var newest *tableRecord
+	for _, entry := range e.list(trashDir) {
+		if !strings.HasPrefix(entry, tableTrash) {
+			continue
+		}
+		record, err := readTableRecord(e.options.FS, trashDir+"/"+entry)
+		if err != nil {
+			e.options.Logger.Warn("a dropped table cannot be read", "folder", entry, "error", err)
+			continue
+		}
+		if record.definition.Name == name && (newest == nil || record.Dropped.After(newest.Dropped)) {
+			newest = record
+		}
+	}
+	if newest == nil {
+		return nil, model.Errorf(model.TableNotFound, "no dropped table %s is kept", name).
+			WithRemedy("Dropped tables are kept for %s", e.options.TrashGrace)
+	}
+	return newest, nil
+}
+
+// RenameTable gives a table another name. Readers and writers go on.
+func (e *Engine) RenameTable(_ context.Context, from, to model.TableName) (*model.Table, error) {
+	e.catalog.changes.Lock()
+	defer e.catalog.changes.Unlock()
+	t, err := e.table(from)
+	if err != nil {
+		return nil, err
+	}
+	if other := e.catalog.taken(to); other != nil && other != t {
+		return nil, model.Errorf(model.TableAlreadyExists, "there is a table %s already", to).WithRemedy("Choose another name")
+	}
+	if err := e.createDatabase(to.Database); err != nil {
+		return nil, err
+	}
+	definition := *t.definition.Load()
+	definition.Name = to
+	if err := e.redefine(t, &definition); err != nil {
+		return nil, err
+	}
+	e.catalog.remove(from)
+	e.catalog.add(t)
+	return &definition, nil
+}
+
+// Expect guards a change against another one in between. Zero fields are not compared.
+type Expect struct {
+	ID            string
+	SchemaVersion int32
+}
+
+// SetOptions changes options of a table; an empty value resets one to its default. All or nothing.
+func (e *Engine) SetOptions(ctx context.Context, name model.TableName, expect Expect, set map[string]string) (*model.Table, error) {
+	e.catalog.changes.Lock()
+	defer e.catalog.changes.Unlock()
+	t, err := e.table(name)
+	if err != nil {
+		return nil, err
+	}
+	definition := *t.definition.Load()
+	if expect.ID != "" && expect.ID != definition.ID {
+		return nil, model.Errorf(model.TableReplaced, "the table %s has the id %s, not %s", name, definition.ID, expect.ID)
+	}
+	if expect.SchemaVersion != 0 && expect.SchemaVersion != definition.SchemaVersion {
+		return nil, model.Errorf(model.SchemaChanged, "the table %s has schema version %d, not %d", name, definition.SchemaVersion, expect.SchemaVersion)
+	}
+	options := maps.Clone(definition.Options)
+	if options == nil {
+		options = map[string]string{}
+	}
+	for option, value := range set {
+		if value == "" {
+			delete(options, option)
+		} else {
+			options[option] = value
+		}
+	}
+	definition.Options = options
+	if _, err := model.ParseOptions(options); err != nil {
+		return nil, err
+	}
+	// The committer must see one level for all rows that are on their way.
+	err = e.control(ctx, func() error { return errors.Join(e.settle(), e.redefine(t, &definition)) })
+	return &definition, err
+}
+
+// redefine replaces a definition on disk and in memory.
+func (e *Engine) redefine(t *table, definition *model.Table) error {
+	if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, newTableRecord(definition, t.logicalStarts())); err != nil {
+		return e.diskError(fmt.Sprintf("alter table %s", definition.Name), err)
+	}
+	return t.define(definition)
+}
+
+// TruncateTable removes the rows before a position, or all that are readable now where before is
+// nil. Offsets are never used again.
+func (e *Engine) TruncateTable(_ context.Context, name model.TableName, before *model.Position) (*model.Table, error) {
+	e.catalog.changes.Lock()
+	defer e.catalog.changes.Unlock()
+	t, err := e.table(name)
+	if err != nil {
+		return nil, err
+	}
+	definition := t.definition.Load()
+	starts, err := t.truncated(before)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, newTableRecord(definition, starts)); err != nil {
+		return nil, e.diskError(fmt.Sprintf("truncate table %s", name), err)
+	}
+	t.mu.Lock()
+	t.starts = starts
+	for number, start := range starts {
+		if b := t.buckets[number]; b != nil {
+			b.Trim(start)
+		}
+	}
+	t.mu.Unlock()
+	return definition, nil
+}
+
+// truncated gives the logical starts behind a truncation.
+func (t *table) truncated(before *model.Position) (map[int32]int64, error) {
+	definition := t.definition.Load()
+	if before != nil && before.TableID != "" && before.TableID != definition.ID {
+		return nil, model.Errorf(model.TableReplaced, "the position is of another table that had the name %s", definition.Name).
+			WithRemedy("Describe the table to get its id")
+	}
+	starts := t.logicalStarts()
+	for number := range definition.Buckets {
+		rows, err := t.readable(number)
+		if err != nil {
+			return nil, err
+		}
+		start := rows.To
+		if before != nil {
+			wanted, named := before.Offsets[number]
+			if !named {
+				continue
+			}
+			if wanted > rows.To {
+				return nil, model.Errorf(model.OffsetBeyondEnd, "bucket %d ends at offset %d, before %d", number, rows.To, wanted).
+					With("bucket", number).With("end", rows.To)
+			}
+			start = wanted
+		}
+		if start > starts[number] {
+			starts[number] = start
+		}
+	}
+	return starts, nil
+}
+
+// logicalStarts gives a copy of the starts that truncation has set; never nil.
+func (t *table) logicalStarts() map[int32]int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	starts := make(map[int32]int64, len(t.starts))
+	maps.Copy(starts, t.starts)
+	return starts
+}
+
+// dir is the folder of the table.
+func (t *table) dir() string { return tablesDir + "/" + t.definition.Load().ID }

@@ -1,0 +1,227 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/internal/vfs"
+	"github.com/headrace/headrace/replication"
+	"github.com/headrace/headrace/streams"
+)
+
+// Finding is one thing that Check found wrong.
+type Finding struct {
+	// Path is the file, below the data folder.
+	Path string
+	// Table is the name of the table, where it is known.
+	Table string
+	// Position is the byte in the file where the damage begins.
+	Position int64
+	// FirstOffset and LastOffset are the rows concerned, both included; −1 where none are.
+	FirstOffset, LastOffset int64
+	// Detail says what was expected and what was there.
+	Detail string
+}
+
+// Checked counts what Check has looked at.
+type Checked struct {
+	Tables, Segments int
+	Bytes            int64
+	// Rebuilt counts the definitions that were made anew from segments.
+	Rebuilt int
+}
+
+// checker goes through a data folder.
+type checker struct {
+	files    vfs.FS
+	options  streams.Options
+	extents  map[string]int64 // bytes that count of a segment that may still grow, by path
+	report   func(Finding)
+	checked  Checked
+	rebuild  bool
+	database map[string]bool
+}
+
+// Check reads every byte of a data folder that no server uses and reports what is damaged. It
+// changes nothing, unless rebuild is set: then definitions that cannot be read are made anew from
+// the segments of their tables.
+func Check(files vfs.FS, rebuild bool, report func(Finding)) (Checked, error) {
+	lock, err := files.Lock(lockFile)
+	if err != nil {
+		return Checked{}, fmt.Errorf("lock the data folder: %w", err)
+	}
+	c := &checker{
+		files: files, options: streams.Options{FS: files, Trash: trashDir},
+		extents: map[string]int64{}, report: report, rebuild: rebuild, database: map[string]bool{},
+	}
+	err = errors.Join(c.run(), lock.Close())
+	return c.checked, err
+}
+
+func (c *checker) run() error {
+	if err := c.commitFile(); err != nil {
+		return err
+	}
+	var databases databasesRecord
+	if err := readCatalogFile(c.files, databasesFile, &databases); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.found(Finding{Path: databasesFile, Detail: err.Error()})
+	}
+	for _, name := range databases.Databases {
+		c.database[name] = true
+	}
+	entries, err := c.files.List(tablesDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		if strings.HasSuffix(entry, ".new") {
+			continue
+		}
+		if err := c.table(tablesDir + "/" + entry); err != nil {
+			return err
+		}
+	}
+	if c.rebuild {
+		record := databasesRecord{Format: catalogFormat}
+		for name := range c.database {
+			record.Databases = append(record.Databases, name)
+		}
+		return writeCatalogFile(c.files, ".", databasesFile, record)
+	}
+	return nil
+}
+
+func (c *checker) found(f Finding) {
+	if f.FirstOffset == 0 && f.LastOffset == 0 {
+		f.FirstOffset, f.LastOffset = -1, -1
+	}
+	c.report(f)
+}
+
+// commitFile learns how far the growing segments count. What lies behind is the torn tail of a crash.
+func (c *checker) commitFile() error {
+	commits, recovered, err := replication.OpenCommitFile(replication.Options{FS: c.files, Dir: commitDir})
+	if err != nil {
+		return err
+	}
+	for _, finding := range recovered.Findings {
+		c.found(Finding{Path: commitDir, Detail: finding})
+	}
+	if !recovered.Lost {
+		e := &Engine{options: Options{FS: c.files}.withDefaults()}
+		extents := newExtentSet(recovered.Durable)
+		e.decide(extents, recovered.Unsynced)
+		for _, x := range extents.buckets {
+			name := streams.SegmentName{TableID: ulid.ULID(x.Table).String(), Bucket: x.Bucket, Base: x.Base}
+			c.extents[name.Path()] = x.End
+		}
+	}
+	return commits.Close()
+}
+
+// table checks one table's folder.
+func (c *checker) table(dir string) error {
+	record, err := readTableRecord(c.files, dir)
+	var definition *model.Table
+	switch {
+	case err == nil:
+		definition = record.definition
+	case c.rebuild:
+		if definition, err = c.rebuildTable(dir); err != nil {
+			c.found(Finding{Path: dir + "/" + tableFile, Detail: err.Error()})
+		}
+	default:
+		c.found(Finding{Path: dir + "/" + tableFile, Detail: err.Error()})
+	}
+	c.checked.Tables++
+	name := ""
+	if definition != nil {
+		name = definition.Name.String()
+		c.database[definition.Name.Database] = true
+	}
+	return c.segments(dir, func(segment string) error {
+		end, growing := c.extents[segment]
+		info, err := c.files.Stat(segment)
+		if err != nil {
+			return err
+		}
+		if growing && info.Size < end {
+			c.found(Finding{Path: segment, Table: name, Position: info.Size, Detail: fmt.Sprintf("the file has %d bytes, want %d", info.Size, end)})
+		}
+		c.checked.Segments++
+		c.checked.Bytes += info.Size
+		return streams.CheckSegment(c.options, segment, func(f streams.Finding) {
+			if growing && f.Position >= end {
+				return
+			}
+			c.report(Finding{
+				Path: f.Path, Table: name, Position: f.Position,
+				FirstOffset: f.FirstOffset, LastOffset: f.LastOffset, Detail: f.Detail,
+			})
+		})
+	})
+}
+
+// segments calls visit for each segment file below a table's folder.
+func (c *checker) segments(dir string, visit func(path string) error) error {
+	buckets, err := c.files.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range buckets {
+		info, err := c.files.Stat(dir + "/" + bucket)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir {
+			continue
+		}
+		files, err := c.files.List(dir + "/" + bucket)
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if path.Ext(file) != ".arrow" {
+				continue
+			}
+			if err := visit(dir + "/" + bucket + "/" + file); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rebuildTable makes the definition of a table anew from the newest segment that can be read.
+func (c *checker) rebuildTable(dir string) (*model.Table, error) {
+	var newest *model.Table
+	failed := errors.New("no segment of the table can be read")
+	err := c.segments(dir, func(segment string) error {
+		definition, err := streams.ReadSegmentTable(c.options, segment)
+		if err != nil {
+			failed = err
+			return nil
+		}
+		if newest == nil || definition.SchemaVersion >= newest.SchemaVersion {
+			newest = definition
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if newest == nil {
+		return nil, fmt.Errorf("the definition cannot be made anew: %w", failed)
+	}
+	if err := writeCatalogFile(c.files, dir, tableFile, newTableRecord(newest, nil)); err != nil {
+		return nil, err
+	}
+	c.checked.Rebuilt++
+	return newest, nil
+}

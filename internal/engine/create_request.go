@@ -1,0 +1,36 @@
+package engine
+
+import (
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/headrace/headrace/internal/model"
+)
+
+// CreateTable describes a table to be made.
+type CreateTable struct {
+	Name   model.TableName
+	Schema *arrow.Schema
+	// Defaults and ColumnComments are by column name; both may be nil.
+	Defaults       map[string]any
+	ColumnComments map[string]string
+	// Buckets is 1..model.BucketsMax; 0 means 1.
+	Buckets int32
+	// BucketKey chooses a row's bucket by hash; empty: batches stick to a bucket and rotate.
+	BucketKey  []string
+	PrimaryKey []string
+	Comment    string
+	Options    map[string]string
+	// ExistOK makes it no error that a table with the same definition exists.
+	ExistOK bool
+}
+
+// BucketState is what is kept of one bucket.
+type BucketState struct {
+	Bucket int32
+	// Start and End are the readable range of offsets, half-open.
+	Start, End int64
+	// Boundary is the offset up to which the lake holds the rows; 0 without a lake.
+	Boundary int64
+	// Bytes is the size of the bucket's segments on disk.
+	Bytes int64
+}

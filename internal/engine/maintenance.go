@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/streams"
+)
+
+// upkeep collects what the maintenance has to look at.
+type upkeep struct {
+	mu sync.Mutex
+	// buckets have segments that were sealed since the last round; guarded by mu.
+	buckets map[*bucket]bool
+	// snapshots are the states of producers to be written, by table; guarded by mu.
+	snapshots map[*table]*producersRecord
+}
+
+// sealed notes that a bucket has a sealed segment. It is for the committer, which alone sees the
+// producers between two batches.
+func (u *upkeep) sealed(b *bucket) {
+	offsets := model.Offsets{}
+	for number, x := range b.table.knownExtents() {
+		offsets[number] = x.Next
+	}
+	snapshot := b.table.producers.snapshot(offsets)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.buckets == nil {
+		u.buckets, u.snapshots = map[*bucket]bool{}, map[*table]*producersRecord{}
+	}
+	u.buckets[b] = true
+	if snapshot != nil {
+		u.snapshots[b.table] = snapshot
+	}
+}
+
+// take gives what has come together and forgets it.
+func (u *upkeep) take() (map[*bucket]bool, map[*table]*producersRecord) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	buckets, snapshots := u.buckets, u.snapshots
+	u.buckets, u.snapshots = nil, nil
+	return buckets, snapshots
+}
+
+func (t *table) knownExtents() map[int32]streams.Extent {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known := make(map[int32]streams.Extent, len(t.extents))
+	for number, x := range t.extents {
+		known[number] = x
+	}
+	return known
+}
+
+// runMaintenance does now and then what nobody waits for: it ends plans, retires and rewrites
+// segments, takes down the state of producers, and clears the trash.
+func (e *Engine) runMaintenance(ctx context.Context) {
+	for {
+		select {
+		case <-e.options.Clock.After(e.options.MaintenancePeriod):
+			e.Maintain(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Maintain does one round of maintenance. It is called every MaintenancePeriod; an operator or a
+// test may call it too.
+func (e *Engine) Maintain(ctx context.Context) {
+	now := e.options.Clock.Now()
+	e.plans.expire(now)
+	buckets, snapshots := e.upkeep.take()
+	if e.failed() == nil {
+		e.writeSnapshots(ctx, snapshots)
+		for b := range buckets {
+			if _, err := b.Rewrite(ctx); err != nil && ctx.Err() == nil && b.table.err() == nil {
+				e.options.Logger.Warn("rewrite segments", "table", b.table.definition.Load().Name, "bucket", b.number, "error", err)
+			}
+		}
+	}
+	for _, t := range e.catalog.all() {
+		e.retain(ctx, t, now)
+	}
+	e.clearTrash(now)
+}
+
+// writeSnapshots writes the states of producers. The rows that a snapshot covers are made durable
+// first: it must never know of a batch that the log has lost.
+func (e *Engine) writeSnapshots(ctx context.Context, snapshots map[*table]*producersRecord) {
+	if len(snapshots) == 0 {
+		return
+	}
+	if err := e.Flush(ctx, model.Fsync); err != nil {
+		return // the log still says it all
+	}
+	for t, snapshot := range snapshots {
+		if t.err() != nil {
+			continue
+		}
+		if err := writeCatalogFile(e.options.FS, t.dir(), producersFile, snapshot); err != nil {
+			e.options.Logger.Warn("write snapshot of producers", "table", t.definition.Load().Name, "error", err)
+		}
+	}
+}
+
+// retain removes the segments of a table that its options and truncations give free.
+func (e *Engine) retain(ctx context.Context, t *table, now time.Time) {
+	options := t.options.Load()
+	starts := t.logicalStarts()
+	if options.TTL == 0 && options.MaxBytes == 0 && len(starts) == 0 {
+		return
+	}
+	definition := t.definition.Load()
+	retention := streams.Retention{Bytes: options.MaxBytes / int64(definition.Buckets)}
+	if options.TTL > 0 {
+		retention.Before = now.Add(-options.TTL).UnixMicro()
+	}
+	for number := range definition.Buckets {
+		if !t.written(number) {
+			continue
+		}
+		b, err := t.bucket(number)
+		if err != nil {
+			return // the table is gone
+		}
+		retention.KeepFrom = starts[number]
+		removed, err := b.Retain(retention)
+		if err == nil && b.Sealing() {
+			e.roll(ctx, b)
+			var more int64
+			more, err = b.Retain(retention)
+			removed += more
+		}
+		if err != nil {
+			e.options.Logger.Warn("retire segments", "table", definition.Name, "bucket", number, "error", err)
+		}
+		if removed > 0 {
+			e.options.Logger.Info("segments retired", "table", definition.Name, "bucket", number, "bytes", removed)
+		}
+	}
+}
+
+// roll begins a new segment in a bucket whose rows may all go: the newest segment always stays, since
+// it is what knows the next offset after a restart.
+func (e *Engine) roll(ctx context.Context, b *bucket) {
+	if pending, err := e.submit(ctx, &request{table: b.table, roll: b, level: b.table.level()}); err == nil {
+		<-pending.Done() // a failure shows at the next write
+	}
+}
+
+// clearTrash removes what has been in the trash for longer than the grace time.
+func (e *Engine) clearTrash(now time.Time) {
+	for _, entry := range e.list(trashDir) {
+		path := trashDir + "/" + entry
+		since := now
+		if strings.HasPrefix(entry, tableTrash) {
+			if record, err := readTableRecord(e.options.FS, path); err == nil {
+				since = record.Dropped
+			}
+		} else if info, err := e.options.FS.Stat(path); err == nil {
+			since = info.Modified
+		}
+		if now.Sub(since) < e.options.TrashGrace {
+			continue
+		}
+		if err := e.options.FS.RemoveAll(path); err != nil {
+			e.options.Logger.Warn("clear trash", "path", path, "error", err)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/internal/vfs"
+	"github.com/headrace/headrace/streams"
+)
+
+// Options are fixed when an engine is opened. The zero value of each field means its default.
+type Options struct {
+	// FS holds the data folder. Required.
+	FS vfs.FS
+	// Mappings finds the mapped segment that a slice lies in. Default: a registry of the engine's own.
+	Mappings *vfs.Mappings
+	// Clock tells the time. Default: the machine's.
+	Clock model.Clock
+	// Entropy makes ids of tables, plans and segments. Required.
+	Entropy io.Reader
+	// Logger gets what an operator should see. Default: discard.
+	Logger *slog.Logger
+
+	// SegmentBytes is the size at which a bucket begins a new segment. Default 256 MiB, at least
+	// 64 KiB.
+	SegmentBytes int64
+	// GroupBytes bounds the rows of one group commit. Default 32 MiB. A larger group makes syncs
+	// fewer and the wait for one longer.
+	GroupBytes int64
+	// GroupGap is the least time between the beginnings of two groups while requests come faster than
+	// groups, unless GroupBytes are waiting. Default 1 ms. A longer gap makes stored batches of small
+	// writers larger.
+	GroupGap time.Duration
+	// IngestBytes bounds the rows that were received and are not yet written, over all streams.
+	// Default 256 MiB. Beyond it, streams wait: that is the only back-pressure.
+	IngestBytes int64
+	// ReserveBytes are left free on the disk: writes are refused before. Default: 2 % of the disk, at
+	// most 512 MiB.
+	ReserveBytes int64
+	// MarkDelay is how long the engine waits after a group before it syncs what is written and marks
+	// it as durable. Default 1 s.
+	MarkDelay time.Duration
+	// MaintenancePeriod is the time between two rounds of retention, rewriting and clearing the
+	// trash. Default 5 s.
+	MaintenancePeriod time.Duration
+	// TrashGrace is how long dropped tables and unknown files are kept. Default 24 h.
+	TrashGrace time.Duration
+	// PlanLife is how long a plan pins its rows without being renewed. Default 10 min.
+	PlanLife time.Duration
+	// BucketRotateBytes is what one put stream writes to a bucket before it moves to the next, where
+	// a table has several buckets and no bucket key. Default 8 MiB.
+	BucketRotateBytes int64
+
+	reads *streams.ReadPool // shared by all buckets
+}
+
+func (o Options) withDefaults() Options {
+	setDefault(&o.Mappings, func() *vfs.Mappings { return vfs.NewMappings() })
+	setDefault(&o.Logger, func() *slog.Logger { return slog.New(slog.DiscardHandler) })
+	if o.Clock == nil {
+		o.Clock = model.WallClock{}
+	}
+	if o.Entropy != nil {
+		o.Entropy = &lockedReader{reader: o.Entropy}
+	}
+	o.reads = streams.NewReadPool(0)
+	for _, field := range []struct {
+		value    *int64
+		fallback int64
+	}{
+		{&o.SegmentBytes, 256 << 20}, {&o.GroupBytes, 32 << 20}, {&o.IngestBytes, 256 << 20}, {&o.BucketRotateBytes, 8 << 20},
+	} {
+		if *field.value == 0 {
+			*field.value = field.fallback
+		}
+	}
+	for _, field := range []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{
+		{&o.GroupGap, time.Millisecond}, {&o.MarkDelay, time.Second}, {&o.MaintenancePeriod, 5 * time.Second},
+		{&o.TrashGrace, 24 * time.Hour}, {&o.PlanLife, 10 * time.Minute},
+	} {
+		if *field.value == 0 {
+			*field.value = field.fallback
+		}
+	}
+	return o
+}
+
+func setDefault[T any](field **T, make func() *T) {
+	if *field == nil {
+		*field = make()
+	}
+}
+
+// validate tells everything that is wrong with o at once.
+func (o Options) validate() error {
+	var errs []error
+	if o.FS == nil {
+		errs = append(errs, errors.New("FS is missing"))
+	}
+	if o.Entropy == nil {
+		errs = append(errs, errors.New("Entropy is missing"))
+	}
+	for _, field := range []struct {
+		name         string
+		value, least int64
+	}{
+		{"SegmentBytes", o.SegmentBytes, 64 << 10}, {"GroupBytes", o.GroupBytes, 1}, {"IngestBytes", o.IngestBytes, 1 << 20},
+		{"BucketRotateBytes", o.BucketRotateBytes, 1}, {"ReserveBytes", o.ReserveBytes, 0},
+	} {
+		if field.value < field.least {
+			errs = append(errs, fmt.Errorf("%s is %d, want at least %d", field.name, field.value, field.least))
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("engine options: %w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// streams gives the options of the buckets.
+func (o Options) streams() streams.Options {
+	return streams.Options{
+		FS: o.FS, Mappings: o.Mappings, Clock: o.Clock, Entropy: o.Entropy, Logger: o.Logger,
+		SegmentBytes: o.SegmentBytes, Trash: trashDir, Reads: o.reads,
+	}
+}
+
+// lockedReader lets several goroutines read from one source.
+type lockedReader struct {
+	mu     sync.Mutex
+	reader io.Reader // guarded by mu
+}
+
+// Read implements io.Reader.
+func (l *lockedReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reader.Read(p)
+}

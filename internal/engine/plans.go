@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+)
+
+// Plan is the fixed set of rows that one read sees. Its rows are kept until it expires.
+type Plan struct {
+	ID    string
+	Table *model.Table
+	// Scan is what was asked for.
+	Scan Scan
+	// Ranges are the offsets to read, by bucket; every bucket of the scan has one. Where the read
+	// follows, To is the end at the time of planning.
+	Ranges map[int32]model.Range
+	// Follow says that the read goes on behind Ranges for ever.
+	Follow  bool
+	Expires time.Time
+	// Schema is that of the batches that the read sends; SchemaMessage is its IPC message.
+	Schema        *arrow.Schema
+	SchemaMessage []byte
+}
+
+// PlanState tells who keeps how much.
+type PlanState struct {
+	ID             string
+	Table          model.TableName
+	Since, Expires time.Time
+	// PinnedRows is the number of rows that the plan keeps.
+	PinnedRows int64
+}
+
+// plans are the leases of the engine: each pins the rows of a Plan.
+type plans struct {
+	engine *Engine
+	mu     sync.Mutex
+	byID   map[string]*lease // guarded by mu
+}
+
+// lease keeps the rows of one plan.
+type lease struct {
+	state   PlanState
+	latest  time.Time // the lease is not renewed beyond: plan.max-pin
+	release []func()
+}
+
+// Plan fixes what a read sees and pins its rows for PlanLife.
+func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
+	t, err := e.table(scan.Table)
+	if err != nil {
+		return nil, err
+	}
+	projection, err := t.project(scan)
+	if err != nil {
+		return nil, err
+	}
+	id, err := model.NewID(e.options.Clock, e.options.Entropy)
+	if err != nil {
+		return nil, err
+	}
+	now := e.options.Clock.Now()
+	l := &lease{state: PlanState{ID: id, Table: t.definition.Load().Name, Since: now}, latest: now.Add(t.options.Load().PlanMaxPin)}
+	ranges, err := t.resolvePinned(scan, l)
+	if err != nil {
+		return nil, err
+	}
+	l.state.Expires = earlier(now.Add(e.options.PlanLife), l.latest)
+	e.plans.mu.Lock()
+	if e.plans.byID == nil {
+		e.plans.byID = map[string]*lease{}
+	}
+	e.plans.byID[id] = l
+	e.plans.mu.Unlock()
+	return &Plan{
+		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Follow: scan.To.Kind == BoundNever,
+		Expires: l.state.Expires, Schema: projection.Schema(), SchemaMessage: projection.SchemaMessage(),
+	}, nil
+}
+
+// resolvePinned resolves the bounds of a scan and pins the rows. Retention may take rows between the
+// two: then it is done again, which finds a later start, or that the rows asked for are gone.
+func (t *table) resolvePinned(scan Scan, l *lease) (map[int32]model.Range, error) {
+	for {
+		ranges, err := t.resolve(scan)
+		if err != nil {
+			return nil, err
+		}
+		kept := true
+		l.state.PinnedRows = 0
+		for number, r := range ranges {
+			l.state.PinnedRows += r.Rows()
+			if r.Rows() == 0 {
+				continue
+			}
+			b, err := t.bucket(number)
+			if err != nil {
+				l.end()
+				return nil, err
+			}
+			l.release = append(l.release, b.Pin(r.From))
+			kept = kept && b.Start() <= r.From
+		}
+		if kept {
+			return ranges, nil
+		}
+		l.end()
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// RenewPlan makes a plan last PlanLife from now, at most plan.max-pin from its beginning.
+func (e *Engine) RenewPlan(id string) (time.Time, error) {
+	e.plans.mu.Lock()
+	defer e.plans.mu.Unlock()
+	now := e.options.Clock.Now()
+	l := e.plans.byID[id]
+	if l == nil || !now.Before(l.state.Expires) {
+		return time.Time{}, model.Errorf(model.PlanExpired, "the plan %q has expired or was cancelled", id).
+			WithRemedy("Plan the read again")
+	}
+	l.state.Expires = earlier(now.Add(e.options.PlanLife), l.latest)
+	return l.state.Expires, nil
+}
+
+// CancelPlan gives the rows of a plan free. An unknown one is PlanExpired.
+func (e *Engine) CancelPlan(id string) error {
+	e.plans.mu.Lock()
+	l := e.plans.byID[id]
+	delete(e.plans.byID, id)
+	e.plans.mu.Unlock()
+	if l == nil {
+		return model.Errorf(model.PlanExpired, "the plan %q has expired or was cancelled", id)
+	}
+	l.end()
+	return nil
+}
+
+// Plans tells which plans keep rows.
+func (e *Engine) Plans() []PlanState {
+	e.plans.mu.Lock()
+	defer e.plans.mu.Unlock()
+	states := make([]PlanState, 0, len(e.plans.byID))
+	for _, l := range e.plans.byID {
+		states = append(states, l.state)
+	}
+	return states
+}
+
+// expire ends the plans whose time has passed.
+func (p *plans) expire(now time.Time) {
+	var ended []*lease
+	p.mu.Lock()
+	for id, l := range p.byID {
+		if !now.Before(l.state.Expires) {
+			ended = append(ended, l)
+			delete(p.byID, id)
+		}
+	}
+	p.mu.Unlock()
+	for _, l := range ended {
+		l.end()
+	}
+}
+
+func (p *plans) close() {
+	p.mu.Lock()
+	ended := p.byID
+	p.byID = nil
+	p.mu.Unlock()
+	for _, l := range ended {
+		l.end()
+	}
+}
+
+func (l *lease) end() {
+	for _, release := range l.release {
+		release()
+	}
+	l.release = nil
+}
+
+// systemFields are the columns that a scan adds on request, in their order.
+var systemFields = []arrow.Field{
+	{Name: "_bucket", Type: arrow.PrimitiveTypes.Int32},
+	{Name: "_offset", Type: arrow.PrimitiveTypes.Int64},
+	{Name: "_timestamp", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}},
+}
+
+// project makes the projection of a scan.
+func (t *table) project(scan Scan) (*arrowipc.Projection, error) {
+	var columns []int
+	if scan.Columns != nil {
+		columns = make([]int, len(scan.Columns))
+	}
+	for i, name := range scan.Columns {
+		if columns[i] = t.layout.ColumnIndex(name); columns[i] < 0 {
+			return nil, model.Errorf(model.ColumnNotFound, "the table %s has no column %q", t.definition.Load().Name, name).
+				With("table", t.definition.Load().Name.String()).With("column", name).
+				WithRemedy("Its columns are %s", columnNames(t.layout.Schema()))
+		}
+	}
+	var extra []arrow.Field
+	if scan.SystemColumns {
+		extra = systemFields
+	}
+	return arrowipc.NewProjection(t.layout, columns, extra)
+}
+
+// columnNames lists the names of the columns, cut short where there are many.
+func columnNames(schema *arrow.Schema) string {
+	const most = 20
+	text := ""
+	for i, f := range schema.Fields() {
+		if i == most {
+			return text + ", …"
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += f.Name
+	}
+	return text
+}

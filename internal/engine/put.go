@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+)
+
+// Put is a stream of batches into one table. It is for one goroutine at a time.
+type Put struct {
+	engine  *Engine
+	table   *table
+	request PutRequest
+	level   model.Durability
+	decoder *arrowipc.Decoder
+	// bucket and bucketBytes are where batches go that have no bucket key, and how much went there.
+	bucket      int32
+	bucketBytes int64
+	hashes      []uint64 // reused
+	// refused is why a batch of the stream was refused: nothing behind it is applied. It is the
+	// committer's.
+	refused error
+}
+
+// OpenPut begins a stream of batches. It fails if the table cannot take rows of that schema.
+func (e *Engine) OpenPut(ctx context.Context, request PutRequest) (*Put, error) {
+	if err := e.Ready(); err != nil {
+		return nil, err
+	}
+	t, err := e.table(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	if request.Durability == model.Quorum {
+		return nil, model.Errorf(model.BadRequest, "durability quorum needs a cluster, and this server runs alone").
+			WithRemedy("Ask for fsync")
+	}
+	definition := t.definition.Load()
+	decoder, err := arrowipc.NewDecoder(request.Schema, arrowipc.DecoderOptions{Target: t.layout, Defaults: definition.Defaults})
+	if err != nil {
+		return nil, err
+	}
+	p := &Put{engine: e, table: t, request: request, decoder: decoder, level: max(t.level(), request.Durability)}
+	// Streams start at different buckets, so that writers of one table spread.
+	p.bucket = int32(e.streams.Add(1)-1) % definition.Buckets
+	return p, nil
+}
+
+// Table is the table that the rows go to.
+func (p *Put) Table() *model.Table { return p.table.definition.Load() }
+
+// Send validates one message of the stream, copies it and puts it into the queue; header and body
+// are free when it returns. It gives nil for a message that carries no batch. An error refuses the
+// batch: nothing of it is stored, and the stream must end. It waits only for the byte budget.
+func (p *Put) Send(ctx context.Context, header []byte, body [][]byte, sequence *Sequence) (*Pending, error) {
+	if err := p.engine.writable(); err != nil {
+		return nil, err
+	}
+	sequence, err := p.sequence(sequence)
+	if err != nil {
+		return nil, err
+	}
+	if sequence != nil {
+		if err := p.table.producers.load(); err != nil {
+			return nil, err
+		}
+	}
+	bytes := int64(len(header))
+	for _, slice := range body {
+		bytes += int64(len(slice))
+	}
+	bytes = min(max(bytes, requestBytesMin), p.engine.options.IngestBytes)
+	if err := p.engine.budget.Acquire(ctx, bytes); err != nil {
+		return nil, err
+	}
+	batches, err := p.decoder.Decode(header, body)
+	if err != nil || batches == nil {
+		p.engine.budget.Release(bytes)
+		return nil, err
+	}
+	r := &request{table: p.table, put: p, bytes: bytes, sequence: sequence, level: p.level}
+	if sequence != nil {
+		r.hash = arrowipc.ContentHash(batches)
+	}
+	if r.parts, err = p.route(batches); err != nil {
+		p.engine.budget.Release(bytes)
+		return nil, err
+	}
+	for _, part := range r.parts {
+		r.rows += part.batch.Rows
+	}
+	return p.engine.submit(ctx, r)
+}
+
+// requestBytesMin is what a request counts in the byte budget at least: it costs memory beside its
+// rows.
+const requestBytesMin = 1 << 10
+
+// sequence fills in what the stream says of its producer.
+func (p *Put) sequence(s *Sequence) (*Sequence, error) {
+	if s == nil {
+		return nil, nil
+	}
+	filled := *s
+	if filled.Producer == "" {
+		filled.Producer, filled.Epoch = p.request.Producer, p.request.Epoch
+	}
+	return &filled, checkSequence(filled)
+}
+
+func checkSequence(s Sequence) error {
+	switch {
+	case s.Producer == "":
+		return model.Errorf(model.BadRequest, "a batch has a seq and no producer").
+			WithRemedy("Name the producer in the batch's metadata or in the put command")
+	case len(s.Producer) > producerNameMax:
+		return model.Errorf(model.BadRequest, "the producer's name has %d bytes, at most %d are allowed", len(s.Producer), producerNameMax)
+	case s.Number < 0 || s.Epoch < 0:
+		return model.Errorf(model.BadRequest, "seq %d, epoch %d: neither may be negative", s.Number, s.Epoch)
+	}
+	return nil
+}
+
+// route says which rows go to which bucket.
+func (p *Put) route(batches []*arrowipc.Batch) ([]part, error) {
+	buckets := p.table.definition.Load().Buckets
+	parts := make([]part, 0, len(batches))
+	if p.table.router != nil && buckets > 1 {
+		for _, batch := range batches {
+			split, err := p.split(batch, uint64(buckets))
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, split...)
+		}
+		return parts, nil
+	}
+	for _, batch := range batches {
+		parts = append(parts, part{p.bucket, batch})
+		p.bucketBytes += int64(len(batch.Body))
+	}
+	if p.bucketBytes >= p.engine.options.BucketRotateBytes {
+		p.bucket, p.bucketBytes = (p.bucket+1)%buckets, 0
+	}
+	return parts, nil
+}
+
+// split cuts a batch into one batch a bucket, by the hash of its bucket key.
+func (p *Put) split(batch *arrowipc.Batch, buckets uint64) ([]part, error) {
+	plain, err := arrowipc.Decompress(batch)
+	if err != nil {
+		return nil, err
+	}
+	if p.hashes, err = p.table.router.Hash(plain, p.hashes[:0]); err != nil {
+		return nil, fmt.Errorf("route rows to buckets: %w", err)
+	}
+	rows := map[int32][]int32{}
+	var order []int32
+	for row, hash := range p.hashes {
+		bucket := int32(hash % buckets)
+		if rows[bucket] == nil {
+			order = append(order, bucket)
+		}
+		rows[bucket] = append(rows[bucket], int32(row))
+	}
+	parts := make([]part, 0, len(order))
+	builder := arrowipc.NewBuilder(batch.Layout)
+	for _, bucket := range order {
+		if err := builder.AppendRows(plain, rows[bucket]); err != nil {
+			return nil, fmt.Errorf("route rows to buckets: %w", err)
+		}
+		parts = append(parts, part{bucket, builder.Finish()})
+	}
+	if plain != batch {
+		plain.Release()
+	}
+	batch.Release()
+	return parts, nil
+}
+
+// Close ends the stream. Batches that were sent go on.
+func (p *Put) Close() {}
+
+// submit puts a request into the queue.
+func (e *Engine) submit(ctx context.Context, r *request) (*Pending, error) {
+	r.pending.done = make(chan struct{})
+	e.queueMu.RLock()
+	defer e.queueMu.RUnlock()
+	if e.closed {
+		e.budget.Release(r.bytes)
+		return nil, errClosed()
+	}
+	select {
+	case e.queue <- r:
+		return &r.pending, nil
+	case <-ctx.Done():
+		e.budget.Release(r.bytes)
+		return nil, ctx.Err()
+	}
+}
+
+func errClosed() error {
+	return model.Errorf(model.Draining, "the server is stopping").WithRemedy("Send the batch again when it is back")
+}

@@ -1,0 +1,305 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/internal/vfs"
+	"github.com/headrace/headrace/streams"
+)
+
+// The words of the end mark of a read.
+const (
+	EndComplete = "complete"
+	EndLimit    = "limit"
+	EndDraining = "draining"
+)
+
+// Reader walks the rows of a scan. It is for one goroutine.
+type Reader struct {
+	engine     *Engine
+	table      *table
+	scan       Scan
+	projection *arrowipc.Projection
+	follow     bool
+	left       int64 // rows that the limit still allows; −1: no limit
+	sources    []*source
+	turn       int // index of the source to look at first
+	ended      bool
+	waiting    []piece // parts of a batch that was cut into smaller messages
+	buffers    []int   // reused
+}
+
+// source is one bucket of a read.
+type source struct {
+	number int32
+	cursor *streams.Cursor
+	// next is where to go on, to is where the read ends.
+	next, to int64
+}
+
+// piece is rows of a stored batch that are ready to be sent. A batch that was cut lies on the heap
+// and is left to the garbage collector: the connection may hold it longer than anybody here knows.
+type piece struct {
+	batch  *arrowipc.Batch
+	bucket int32
+	offset int64           // of the first row
+	stored *streams.Stored // nil where batch is a copy on the heap
+	times  runTimes        // empty unless system columns are wanted
+	time   int64           // append time of the last row of the stored batch, µs
+}
+
+// Chunk is one message of a read. It is valid until the next call of Reader.Next; what of its body
+// lies in Mapping may be kept longer by retaining that.
+type Chunk struct {
+	Message arrowipc.Message
+	// Mapping holds the large slices of the body; nil where all of them are on the heap.
+	Mapping *vfs.Mapping
+	// Bucket, Offset and Rows say which rows these are; Next is where to resume. Time is the append
+	// time of the last row, µs.
+	Bucket                   int32
+	Offset, Rows, Next, Time int64
+	// End is the word of the end mark, on the last chunk, which has no rows; else empty.
+	End string
+	// Position is where the whole read stands; set with End.
+	Position model.Position
+}
+
+// Scan begins a read. The caller closes the reader.
+func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
+	t, err := e.table(scan.Table)
+	if err != nil {
+		return nil, err
+	}
+	if scan.Plan != "" {
+		if _, err := e.RenewPlan(scan.Plan); err != nil {
+			return nil, err
+		}
+	}
+	projection, err := t.project(scan)
+	if err != nil {
+		return nil, err
+	}
+	ranges, err := t.resolve(scan)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{engine: e, table: t, scan: scan, projection: projection, follow: scan.To.Kind == BoundNever, left: -1}
+	if scan.HasLimit {
+		r.left = scan.Limit
+	}
+	for number, covered := range ranges {
+		r.sources = append(r.sources, &source{number: number, next: covered.From, to: covered.To})
+	}
+	slices.SortFunc(r.sources, func(a, b *source) int { return int(a.number - b.number) })
+	return r, nil
+}
+
+// SchemaMessage is the IPC schema message of the read.
+func (r *Reader) SchemaMessage() []byte { return r.projection.SchemaMessage() }
+
+// Close ends the read.
+func (r *Reader) Close() {
+	r.waiting = nil
+	for _, s := range r.sources {
+		if s.cursor != nil {
+			s.cursor.Close()
+			s.cursor = nil
+		}
+	}
+}
+
+// Next gives the next chunk. Behind the end mark it gives io.EOF. A read that follows waits for rows.
+func (r *Reader) Next(ctx context.Context) (Chunk, error) {
+	for {
+		if r.ended {
+			return Chunk{}, io.EOF
+		}
+		if len(r.waiting) > 0 {
+			return r.send(), nil
+		}
+		if r.left == 0 {
+			return r.end(EndLimit), nil
+		}
+		// Before looking: what is published after this wakes the wait.
+		published := r.table.published.wait()
+		found, err := r.advance()
+		if err != nil {
+			return Chunk{}, err
+		}
+		if found {
+			continue
+		}
+		if !r.follow {
+			return r.end(EndComplete), nil
+		}
+		if err := r.table.err(); err != nil {
+			return Chunk{}, err
+		}
+		select {
+		case <-published:
+		case <-r.engine.draining:
+			return r.end(EndDraining), nil
+		case <-ctx.Done():
+			return Chunk{}, ctx.Err()
+		}
+	}
+}
+
+// end makes the end mark.
+func (r *Reader) end(word string) Chunk {
+	r.ended = true
+	position := model.Position{TableID: r.table.definition.Load().ID, Offsets: model.Offsets{}}
+	for _, s := range r.sources {
+		position.Offsets[s.number] = s.next
+	}
+	return Chunk{Message: r.projection.Empty(), End: word, Position: position}
+}
+
+// advance looks for the next stored batch, bucket after bucket; a read that follows takes turns, so
+// that no bucket waits for a busier one.
+func (r *Reader) advance() (found bool, err error) {
+	for range r.sources {
+		s := r.sources[r.turn]
+		stored, err := r.step(s)
+		if err != nil {
+			return false, err
+		}
+		if r.follow || stored == nil {
+			r.turn = (r.turn + 1) % len(r.sources)
+		}
+		if stored != nil {
+			return true, r.prepare(s, stored)
+		}
+	}
+	return false, nil
+}
+
+// step gives the next stored batch with rows of one bucket, or nil at the end of what is there.
+func (r *Reader) step(s *source) (*streams.Stored, error) {
+	to := s.to
+	if r.follow {
+		to = 1 << 62
+	}
+	if s.cursor == nil {
+		if s.next >= to || !r.table.written(s.number) {
+			return nil, nil
+		}
+		b, err := r.table.bucket(s.number)
+		if err != nil {
+			return nil, err
+		}
+		if s.next >= b.End() {
+			return nil, nil
+		}
+		if s.cursor, err = b.Cursor(s.next); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		stored, err := s.cursor.Next(to)
+		if err != nil || stored == nil {
+			return nil, err
+		}
+		if stored.Base+stored.Rows > s.next {
+			return stored, nil
+		}
+	}
+}
+
+// prepare cuts a stored batch to the range, the limit and the size of a message, and checks what
+// will be sent.
+func (r *Reader) prepare(s *source, stored *streams.Stored) error {
+	from, to := s.next, stored.Base+stored.Rows
+	if !r.follow {
+		to = min(to, s.to)
+	}
+	if r.left >= 0 {
+		to = min(to, from+r.left)
+		r.left -= to - from
+	}
+	whole := from == stored.Base && to == stored.Base+stored.Rows
+	r.buffers = r.projection.AppendBuffers(r.buffers[:0], &stored.Batch)
+	if whole {
+		if err := stored.Verify(r.buffers); err != nil {
+			return err
+		}
+	} else if err := stored.Verify(nil); err != nil {
+		return err
+	}
+	p := piece{batch: &stored.Batch, bucket: s.number, offset: from, stored: stored, time: stored.Time()}
+	if r.scan.SystemColumns {
+		runs, err := stored.Runs()
+		if err != nil {
+			return err
+		}
+		p.times = runTimes{stored.Base, runs}
+	}
+	s.next = to
+	if !whole {
+		cut, err := arrowipc.Slice(&stored.Batch, from-stored.Base, to-stored.Base)
+		if err != nil {
+			return err
+		}
+		p.batch, p.stored = cut, nil
+	}
+	return r.fit(p)
+}
+
+// fit cuts a piece to the size of message that the client wants.
+func (r *Reader) fit(p piece) error {
+	if r.scan.Plain && p.batch.Codec != arrowipc.NoCodec {
+		plain, err := arrowipc.Decompress(p.batch)
+		if err != nil {
+			return err
+		}
+		p.batch, p.stored = plain, nil
+	}
+	limit := int64(r.scan.MessageBytes)
+	size := r.size(p.batch)
+	if limit <= 0 || size <= limit || p.batch.Rows <= 1 {
+		r.waiting = append(r.waiting, p)
+		return nil
+	}
+	step := max(1, p.batch.Rows*limit/(size+1))
+	for row := int64(0); row < p.batch.Rows; row += step {
+		cut, err := arrowipc.Slice(p.batch, row, min(row+step, p.batch.Rows))
+		if err != nil {
+			return err
+		}
+		r.waiting = append(r.waiting, piece{batch: cut, bucket: p.bucket, offset: p.offset + row, times: p.times, time: p.time})
+	}
+	return nil
+}
+
+// size is about what the message of a batch takes, in bytes.
+func (r *Reader) size(b *arrowipc.Batch) int64 {
+	const metadata = 1 << 10
+	size := int64(metadata)
+	r.buffers = r.projection.AppendBuffers(r.buffers[:0], b)
+	for _, i := range r.buffers {
+		size += b.Buffers[i].Length
+	}
+	return size
+}
+
+// send makes a chunk of the piece that waits first.
+func (r *Reader) send() Chunk {
+	p := r.waiting[0]
+	r.waiting = r.waiting[1:]
+	rows := p.batch.Rows
+	chunk := Chunk{Bucket: p.bucket, Offset: p.offset, Rows: rows, Next: p.offset + rows, Time: p.time}
+	var extra [][][]byte
+	if r.scan.SystemColumns {
+		extra = systemColumns(p)
+	}
+	chunk.Message = r.projection.Message(p.batch, extra)
+	if p.stored != nil {
+		chunk.Mapping = p.stored.Mapping()
+	}
+	r.engine.counters.scanned.Add(rows)
+	return chunk
+}

@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/streams"
+)
+
+// request is one thing that the committer puts into the sequence: a batch, the opening of a
+// producer's epoch, a flush, or a change that has to happen between two groups.
+type request struct {
+	table *table
+	// put is the stream that the batch came in; nil for what is no batch.
+	put *Put
+	// parts are the rows, by bucket; the committer takes the batches over.
+	parts []part
+	rows  int64
+	bytes int64 // held of the byte budget until the request is done
+	// sequence and hash are for exactly-once; nil for none.
+	sequence *Sequence
+	hash     uint64
+	// epoch opens an epoch of a producer in place of rows.
+	epoch *epochOpening
+	// roll is the bucket that is to begin a new segment, in place of rows; nil for none.
+	roll *bucket
+	// level is what the acknowledgement waits for.
+	level model.Durability
+	// control runs in the committer, alone, before the requests behind it.
+	control func()
+
+	pending Pending
+	// finished says that pending.done is closed.
+	finished bool
+}
+
+// part is the rows of a request that go to one bucket.
+type part struct {
+	bucket int32
+	batch  *arrowipc.Batch
+}
+
+// epochOpening asks for a new epoch of a producer, or only for its state.
+type epochOpening struct {
+	producer string
+	bump     bool
+	state    ProducerState // the answer
+}
+
+// Pending is a batch on its way. It is done when its rows have reached the level that the put asked
+// for, or will not be stored.
+type Pending struct {
+	done chan struct{}
+	ack  Ack
+	err  error
+}
+
+// Done is closed when the batch is acknowledged or refused.
+func (p *Pending) Done() <-chan struct{} { return p.done }
+
+// Ack tells what became of the batch. It may be called once Done is closed.
+func (p *Pending) Ack() (Ack, error) { return p.ack, p.err }
+
+// group is what is written, synced and published together.
+type group struct {
+	requests []*request
+	bytes    int64
+	// time is the append time of the rows, in µs.
+	time int64
+	// touched are the buckets with new rows, in the order of their first row in the group.
+	touched []*bucket
+	// ends are the offsets behind the last row of each touched bucket, once the group is written.
+	ends []int64
+	// undo takes back what apply did outside the buckets, should the group not be written.
+	undo []func()
+	// written is what has to be synced.
+	written streams.Written
+	// sequence is that of the commit record; 0 if the group has none.
+	sequence int64
+	// sync says that a request waits for the disk.
+	sync bool
+	// settled is closed when everything up to this group is durable or has failed; nil: nobody waits.
+	settled chan struct{}
+}
+
+// touch notes that b has new rows in g.
+func (g *group) touch(b *bucket) {
+	if b.group != g {
+		b.group = g
+		g.touched = append(g.touched, b)
+	}
+}

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/headrace/headrace/internal/model"
+)
+
+// BoundKind says what a Bound means.
+type BoundKind uint8
+
+// The kinds of bounds.
+const (
+	// BoundDefault is BoundEarliest at the beginning of a range and BoundNow at its end.
+	BoundDefault BoundKind = iota
+	// BoundEarliest is the first offset that is kept.
+	BoundEarliest
+	// BoundLatest is the end of the readable rows when the read is planned; as the end of a range it
+	// means the same as BoundNow.
+	BoundLatest
+	// BoundNow is the end of the readable rows when the read is planned.
+	BoundNow
+	// BoundNever is the end of a read that follows the table for ever; only for Scan.To.
+	BoundNever
+	// BoundOffsets is one offset a bucket.
+	BoundOffsets
+	// BoundTime is the first offset whose append time is at or behind Bound.Time.
+	BoundTime
+)
+
+// Bound is one end of the range that a scan reads.
+type Bound struct {
+	Kind BoundKind
+	// Position is for BoundOffsets. In Scan.From, a bucket that it does not name starts at its first
+	// offset; in Scan.To, such a bucket yields nothing.
+	Position model.Position
+	// Time is for BoundTime.
+	Time time.Time
+}
+
+// Scan asks for rows of one table. The zero value of each field but Table means its default.
+type Scan struct {
+	// Table is required.
+	Table model.TableName
+	// Columns are the top-level columns wanted, in this order; nil means all, an empty slice means
+	// none: row counts only.
+	Columns []string
+	// From and To bound the range, half-open: [From, To). Defaults: earliest, now.
+	From, To Bound
+	// Buckets are the buckets to read; nil means all.
+	Buckets []int32
+	// Limit is the largest number of rows of the whole scan; 0 means no limit unless HasLimit.
+	Limit    int64
+	HasLimit bool
+	// SystemColumns adds _bucket, _offset and _timestamp behind the columns.
+	SystemColumns bool
+	// MessageBytes is the largest message wanted, in bytes; 0 means as stored (below 4 MB).
+	MessageBytes int
+	// Plain asks for uncompressed buffers, whatever is stored.
+	Plain bool
+	// Plan is the id of the plan whose rows are read; it is renewed by the read. Empty: none.
+	Plan string
+}

@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/headrace/headrace/internal/model"
+)
+
+// Status is a picture of the engine, for operators and metrics.
+type Status struct {
+	Tables []TableStatus
+	// Rows, Bytes, Groups and Syncs count what was ingested since the start; ScannedRows what was
+	// read; SyncTime is the time spent in syncs.
+	Rows, Bytes, Groups, Syncs, ScannedRows int64
+	SyncTime                                time.Duration
+	// Free and Total are the bytes of the file system of the data folder.
+	Free, Total int64
+	// Plans are the plans that pin rows.
+	Plans []PlanState
+	// ReadOnly is why nothing can be written until a restart; empty if all is well.
+	ReadOnly string
+	Recovery Recovery
+}
+
+// TableStatus is what Status says of a table.
+type TableStatus struct {
+	Name    model.TableName
+	ID      string
+	Buckets int32
+	// OpenedBuckets are those that were used since the start; Bytes and Rows count only these, so
+	// that looking at the status opens nothing.
+	OpenedBuckets int
+	Rows, Bytes   int64
+}
+
+// Status gives a picture of the engine.
+func (e *Engine) Status() Status {
+	s := Status{
+		Rows: e.counters.rows.Load(), Bytes: e.counters.bytes.Load(), Groups: e.counters.groups.Load(),
+		Syncs: e.counters.syncs.Load(), ScannedRows: e.counters.scanned.Load(),
+		SyncTime: time.Duration(e.counters.syncMicros.Load()) * time.Microsecond,
+		Plans:    e.Plans(), Recovery: e.recovery,
+	}
+	if free, total, err := e.options.FS.Space(); err == nil {
+		s.Free, s.Total = free, total
+	}
+	if broken := e.failed(); broken != nil {
+		s.ReadOnly = broken.Text
+	}
+	for _, t := range e.catalog.all() {
+		definition := t.definition.Load()
+		entry := TableStatus{Name: definition.Name, ID: definition.ID, Buckets: definition.Buckets}
+		for _, b := range t.opened() {
+			stats := b.Stats()
+			entry.OpenedBuckets++
+			entry.Rows += stats.End - stats.Start
+			entry.Bytes += stats.Bytes
+		}
+		s.Tables = append(s.Tables, entry)
+	}
+	return s
+}
+
+// WaitFor returns once the rows below a position are readable.
+func (e *Engine) WaitFor(ctx context.Context, name model.TableName, position model.Position) error {
+	t, err := e.table(name)
+	if err != nil {
+		return err
+	}
+	if err := t.checkBounds(Scan{From: Bound{Kind: BoundOffsets, Position: position}}); err != nil {
+		return err
+	}
+	for _, number := range position.Offsets.Buckets() {
+		for {
+			published := t.published.wait()
+			rows, err := t.readable(number)
+			if err == nil {
+				err = t.err()
+			}
+			if err != nil {
+				return err
+			}
+			if rows.To >= position.Offsets[number] {
+				break
+			}
+			select {
+			case <-published:
+			case <-e.draining:
+				return errClosed()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
