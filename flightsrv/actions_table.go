@@ -1,0 +1,324 @@
+package flightsrv
+
+import (
+	"context"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/engine"
+	"github.com/headrace/headrace/internal/model"
+)
+
+// tableActions make, describe, change and drop tables.
+func (s *service) tableActions() []action {
+	return []action{
+		changing(jsonAction("CreateTable", "Makes a table from an Arrow schema or from columns.", answering(s.createTable))),
+		changing(jsonAction("AlterTable", "Changes a table, all changes or none.", answering(s.alterTable))),
+		jsonAction("DescribeTable", "Describes a table and its buckets, 1000 of them at most.", answering(s.describeTable)),
+		changing(jsonAction("DropTable", "Drops a table; UndropTable brings it back for a time.", answering(s.dropTable))),
+		changing(jsonAction("UndropTable", "Brings back the table of a name that was dropped last.", answering(s.undropTable))),
+		changing(jsonAction("RenameTable", "Gives a table another name.", answering(s.renameTable))),
+		changing(jsonAction("TruncateTable", "Removes the rows before a position, or all.", answering(s.truncateTable))),
+		jsonAction("TableStats", "Tells rows and bytes of a table and of each of its buckets.", s.tableStats),
+	}
+}
+
+type createTableRequest struct {
+	Table       string            `json:"table"`
+	Schema      bytesValue        `json:"schema"`
+	Columns     []model.Column    `json:"columns"`
+	PrimaryKey  []string          `json:"primary_key"`
+	Buckets     integer           `json:"buckets"`
+	BucketKey   []string          `json:"bucket_key"`
+	PartitionBy []string          `json:"partition_by"`
+	Comment     string            `json:"comment"`
+	Options     map[string]string `json:"options"`
+	ExistOK     bool              `json:"exist_ok"`
+}
+
+func (s *service) createTable(ctx context.Context, request *createTableRequest) (any, error) {
+	name, err := parseTable(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(request.PrimaryKey) > 0:
+		return nil, unsupported("a primary key", "Leave it out to make a log table")
+	case len(request.PartitionBy) > 0:
+		return nil, unsupported("partition_by", "Leave it out; buckets spread a table too")
+	case request.Buckets < 0 || request.Buckets > model.BucketsMax:
+		return nil, model.Errorf(model.BadRequest, "buckets is %d", request.Buckets).WithRemedy("Use 1 to %d", model.BucketsMax)
+	}
+	create := engine.CreateTable{
+		Name: name, Buckets: int32(request.Buckets), BucketKey: request.BucketKey, Comment: request.Comment,
+		Options: request.Options, ExistOK: request.ExistOK,
+	}
+	create.Schema, create.Defaults, create.ColumnComments, err = request.schema()
+	if err != nil {
+		return nil, err
+	}
+	table, err := s.engine.CreateTable(ctx, create)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(table)
+}
+
+// schema gives the columns, however they were sent.
+func (r *createTableRequest) schema() (*arrow.Schema, map[string]any, map[string]string, error) {
+	switch {
+	case len(r.Schema) > 0 && len(r.Columns) > 0:
+		return nil, nil, nil, model.Errorf(model.BadRequest, "both schema and columns are set").WithRemedy("Set one of them")
+	case len(r.Schema) > 0:
+		schema, err := arrowipc.DecodeSchemaAny(r.Schema, arrowipc.Limits{})
+		return schema, nil, nil, err
+	case len(r.Columns) > 0:
+		return model.SchemaFromColumns(r.Columns)
+	}
+	return nil, nil, nil, model.Errorf(model.BadRequest, "neither schema nor columns is set").
+		WithRemedy(`Set "schema" to an Arrow IPC schema in base64, or "columns" to [{"name":"id","type":"int64"}]`)
+}
+
+type tableRequest struct {
+	Table string `json:"table"`
+}
+
+func (s *service) describeTable(_ context.Context, request *tableRequest) (any, error) {
+	name, err := parseTable(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	table, err := s.engine.Table(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(table)
+}
+
+// tableDescription is the answer of every action that gives a table.
+type tableDescription struct {
+	Table         string            `json:"table"`
+	ID            string            `json:"id"`
+	SchemaVersion int32             `json:"schema_version"`
+	Schema        bytesValue        `json:"schema"`
+	Columns       []model.Column    `json:"columns"`
+	PrimaryKey    []string          `json:"primary_key"`
+	BucketKey     []string          `json:"bucket_key"`
+	Comment       string            `json:"comment,omitzero"`
+	Options       map[string]string `json:"options"`
+	CreatedAt     timeValue         `json:"created_at"`
+	BucketCount   int32             `json:"bucket_count"`
+	Buckets       []bucketStats     `json:"buckets"`
+	More          bool              `json:"more,omitzero"`
+}
+
+type bucketStats struct {
+	Bucket   int32 `json:"bucket"`
+	Start    int64 `json:"start"`
+	End      int64 `json:"end"`
+	Boundary int64 `json:"boundary"`
+	Bytes    int64 `json:"bytes"`
+}
+
+// bucketsMax bounds the buckets of one Result.
+const bucketsMax = 1000
+
+func (s *service) describe(table *model.Table) (any, error) {
+	states, err := s.engine.Buckets(table.Name)
+	if err != nil {
+		return nil, err
+	}
+	return tableDescription{
+		Table: table.Name.String(), ID: table.ID, SchemaVersion: table.SchemaVersion,
+		Schema: encapsulate(arrowipc.EncodeSchema(table.Schema)), Columns: model.ColumnsOf(table),
+		PrimaryKey: table.PrimaryKey, BucketKey: table.BucketKey, Comment: table.Comment,
+		Options: table.Options, CreatedAt: timeValue{table.CreatedAt}, BucketCount: table.Buckets,
+		Buckets: describeBuckets(states[:min(len(states), bucketsMax)]), More: len(states) > bucketsMax,
+	}, nil
+}
+
+func describeBuckets(states []engine.BucketState) []bucketStats {
+	described := make([]bucketStats, len(states))
+	for i, state := range states {
+		described[i] = bucketStats{
+			Bucket: state.Bucket, Start: state.Start, End: state.End, Boundary: state.Boundary, Bytes: state.Bytes,
+		}
+	}
+	return described
+}
+
+type alterTableRequest struct {
+	Table  string `json:"table"`
+	Expect *struct {
+		ID            string  `json:"id"`
+		SchemaVersion integer `json:"schema_version"`
+	} `json:"expect"`
+	Changes []alterChange `json:"changes"`
+}
+
+// alterChange is one change; one member is set.
+type alterChange struct {
+	AddColumn    jsontext.Value `json:"add_column"`
+	DropColumn   jsontext.Value `json:"drop_column"`
+	RenameColumn jsontext.Value `json:"rename_column"`
+	SetType      jsontext.Value `json:"set_type"`
+	SetNullable  jsontext.Value `json:"set_nullable"`
+	SetOption    *struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	} `json:"set_option"`
+	CreateIndex jsontext.Value `json:"create_index"`
+	DropIndex   jsontext.Value `json:"drop_index"`
+	SetBuckets  jsontext.Value `json:"set_buckets"`
+}
+
+// later gives the change that is set and that this version lacks; "" for none.
+func (c *alterChange) later() string {
+	for name, value := range map[string]jsontext.Value{
+		"add_column": c.AddColumn, "drop_column": c.DropColumn, "rename_column": c.RenameColumn, "set_type": c.SetType,
+		"set_nullable": c.SetNullable, "create_index": c.CreateIndex, "drop_index": c.DropIndex, "set_buckets": c.SetBuckets,
+	} {
+		if present(value) {
+			return name
+		}
+	}
+	return ""
+}
+
+func (s *service) alterTable(ctx context.Context, request *alterTableRequest) (any, error) {
+	name, err := parseTable(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	if len(request.Changes) == 0 {
+		return nil, model.Errorf(model.BadRequest, "there are no changes").
+			WithRemedy(`Set "changes" to [{"set_option":{"name":"log.ttl","value":"30d"}}]`)
+	}
+	set := map[string]string{}
+	for i, change := range request.Changes {
+		if later := change.later(); later != "" {
+			return nil, unsupported("the change "+later, "Only set_option can be used")
+		}
+		if change.SetOption == nil {
+			return nil, model.Errorf(model.BadRequest, "change %d is empty", i)
+		}
+		set[change.SetOption.Name] = change.SetOption.Value
+	}
+	var expect engine.Expect
+	if request.Expect != nil {
+		expect = engine.Expect{ID: request.Expect.ID, SchemaVersion: int32(request.Expect.SchemaVersion)}
+	}
+	table, err := s.engine.SetOptions(ctx, name, expect, set)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(table)
+}
+
+type dropTableRequest struct {
+	Table     string `json:"table"`
+	MissingOK bool   `json:"missing_ok"`
+}
+
+func (s *service) dropTable(ctx context.Context, request *dropTableRequest) (any, error) {
+	name, err := parseTable(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	return done{}, s.engine.DropTable(ctx, name, request.MissingOK)
+}
+
+func (s *service) undropTable(ctx context.Context, request *tableRequest) (any, error) {
+	name, err := parseTable(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	table, err := s.engine.UndropTable(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(table)
+}
+
+type renameTableRequest struct {
+	Table string `json:"table"`
+	To    string `json:"to"`
+}
+
+func (s *service) renameTable(ctx context.Context, request *renameTableRequest) (any, error) {
+	from, err := parseTable(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	to, err := parseTable(request.To)
+	if err != nil {
+		return nil, err
+	}
+	table, err := s.engine.RenameTable(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(table)
+}
+
+type truncateTableRequest struct {
+	Table  string    `json:"table"`
+	Before *position `json:"before"`
+}
+
+func (s *service) truncateTable(ctx context.Context, request *truncateTableRequest) (any, error) {
+	name, err := parseTable(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	var before *model.Position
+	if request.Before != nil {
+		before = &request.Before.Position
+	}
+	table, err := s.engine.TruncateTable(ctx, name, before)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(table)
+}
+
+// tableStatistics is one Result of TableStats: the sums are of the whole table.
+type tableStatistics struct {
+	Table   string        `json:"table"`
+	ID      string        `json:"id"`
+	Rows    int64         `json:"rows"`
+	Bytes   int64         `json:"bytes"`
+	Buckets []bucketStats `json:"buckets"`
+	More    bool          `json:"more,omitzero"`
+}
+
+func (s *service) tableStats(_ context.Context, request *tableRequest, send sendResult) error {
+	name, err := parseTable(request.Table)
+	if err != nil {
+		return err
+	}
+	table, err := s.engine.Table(name)
+	if err != nil {
+		return err
+	}
+	states, err := s.engine.Buckets(name)
+	if err != nil {
+		return err
+	}
+	result := tableStatistics{Table: name.String(), ID: table.ID}
+	for _, state := range states {
+		result.Rows += state.End - state.Start
+		result.Bytes += state.Bytes
+	}
+	parts := slices.Collect(slices.Chunk(describeBuckets(states), bucketsMax))
+	for i, part := range parts {
+		result.Buckets, result.More = part, i+1 < len(parts)
+		if err := send(result); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package flightsrv
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/headrace/headrace/internal/engine"
+	"github.com/headrace/headrace/internal/model"
+)
+
+const (
+	// endpointsMax bounds the endpoints of a FlightInfo; beyond it an endpoint has several buckets.
+	endpointsMax = 256
+	// infoBytesMax bounds a FlightInfo: clients take 4 MB by default, and it is sent as one message.
+	infoBytesMax = 2 << 20
+)
+
+// GetFlightInfo implements flight.FlightServiceServer: it plans the scan and freezes it in tickets.
+func (s *service) GetFlightInfo(ctx context.Context, descriptor *flight.FlightDescriptor) (*flight.FlightInfo, error) {
+	request, err := scanOfDescriptor(descriptor)
+	if err != nil {
+		return nil, err
+	}
+	scan, err := request.scan()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := s.engine.Plan(ctx, scan)
+	if err != nil {
+		return nil, err
+	}
+	info, err := planInfo(plan, request)
+	if err != nil {
+		return nil, s.giveUpPlan(plan, err)
+	}
+	info.FlightDescriptor = descriptor
+	if size := proto.Size(info); size > infoBytesMax {
+		return nil, s.giveUpPlan(plan, model.Errorf(model.BadRequest, "the plan of %d buckets has %d bytes, at most %d are allowed",
+			len(plan.Ranges), size, infoBytesMax).WithRemedy(`Name fewer buckets in "buckets", or use a hand-written ticket`))
+	}
+	return info, nil
+}
+
+// giveUpPlan cancels a plan that nobody will hear of.
+func (s *service) giveUpPlan(plan *engine.Plan, cause error) error {
+	if err := s.engine.CancelPlan(plan.ID); err != nil {
+		s.logger.Warn("cancel a plan", "plan", plan.ID, "error", err)
+	}
+	return cause
+}
+
+// planMetadata is the app_metadata of a FlightInfo.
+type planMetadata struct {
+	Plan          string    `json:"plan"`
+	TableID       string    `json:"table_id"`
+	SchemaVersion int32     `json:"schema_version"`
+	Position      position  `json:"position"`
+	Expires       timeValue `json:"expires"`
+}
+
+// endpointMetadata is the app_metadata of an endpoint.
+type endpointMetadata struct {
+	Buckets []int32  `json:"buckets"`
+	From    position `json:"from"`
+	To      any      `json:"to"` // a position, or "never"
+}
+
+// planInfo gives the FlightInfo of a plan that was made for request.
+func planInfo(plan *engine.Plan, request *scanRequest) (*flight.FlightInfo, error) {
+	ends := model.Position{TableID: plan.Table.ID, Offsets: model.Offsets{}}
+	rows := int64(0)
+	for bucket, r := range plan.Ranges {
+		ends.Offsets[bucket] = r.To
+		rows += r.Rows()
+	}
+	if plan.Scan.HasLimit {
+		rows = min(rows, plan.Scan.Limit)
+	}
+	if plan.Follow {
+		rows = -1
+	}
+	metadata, err := encodeJSON(planMetadata{
+		Plan: plan.ID, TableID: plan.Table.ID, SchemaVersion: plan.Table.SchemaVersion,
+		Position: position{ends}, Expires: timeValue{plan.Expires},
+	})
+	if err != nil {
+		return nil, err
+	}
+	info := &flight.FlightInfo{
+		Schema: encapsulate(plan.SchemaMessage), TotalRecords: rows, TotalBytes: -1, AppMetadata: metadata,
+	}
+	for _, buckets := range groupBuckets(plan) {
+		endpoint, err := planEndpoint(plan, request, buckets)
+		if err != nil {
+			return nil, err
+		}
+		info.Endpoint = append(info.Endpoint, endpoint)
+	}
+	return info, nil
+}
+
+// groupBuckets says which buckets share an endpoint. A limit is of the whole scan, so that it has
+// one endpoint.
+func groupBuckets(plan *engine.Plan) [][]int32 {
+	buckets := make([]int32, 0, len(plan.Ranges))
+	for bucket := range plan.Ranges {
+		buckets = append(buckets, bucket)
+	}
+	slices.Sort(buckets)
+	if len(buckets) == 0 || plan.Scan.HasLimit {
+		return [][]int32{buckets}
+	}
+	return slices.Collect(slices.Chunk(buckets, (len(buckets)+endpointsMax-1)/endpointsMax))
+}
+
+func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32) (*flight.FlightEndpoint, error) {
+	from := model.Position{TableID: plan.Table.ID, Offsets: make(model.Offsets, len(buckets))}
+	to := model.Position{TableID: plan.Table.ID, Offsets: make(model.Offsets, len(buckets))}
+	for _, bucket := range buckets {
+		from.Offsets[bucket], to.Offsets[bucket] = plan.Ranges[bucket].From, plan.Ranges[bucket].To
+	}
+	frozen := *request
+	frozen.Table, frozen.Plan = plan.Table.Name.String(), plan.ID
+	frozen.From = bound{engine.Bound{Kind: engine.BoundOffsets, Position: from}}
+	frozen.To = bound{engine.Bound{Kind: engine.BoundOffsets, Position: to}}
+	metadata := endpointMetadata{Buckets: buckets, From: position{from}, To: position{to}}
+	if plan.Follow {
+		frozen.To, metadata.To = bound{engine.Bound{Kind: engine.BoundNever}}, "never"
+	}
+	named := make([]integer, len(buckets))
+	for i, bucket := range buckets {
+		named[i] = integer(bucket)
+	}
+	frozen.Buckets = &named
+	ticket, err := encodeJSON(command{Scan: &frozen})
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := encodeJSON(metadata)
+	if err != nil {
+		return nil, err
+	}
+	return &flight.FlightEndpoint{
+		Ticket: &flight.Ticket{Ticket: ticket}, AppMetadata: encoded, ExpirationTime: expiration(plan.Expires),
+	}, nil
+}
+
+func expiration(at time.Time) *timestamppb.Timestamp {
+	if at.IsZero() {
+		return nil
+	}
+	return timestamppb.New(at)
+}
+
+// encapsulate gives a schema message with the prefix that it has outside of a FlightData.
+func encapsulate(message []byte) []byte {
+	prefixed := make([]byte, 0, 8+len(message))
+	prefixed = binary.LittleEndian.AppendUint32(prefixed, 0xFFFFFFFF)
+	prefixed = binary.LittleEndian.AppendUint32(prefixed, uint32(len(message)))
+	return append(prefixed, message...)
+}
+
+// GetSchema implements flight.FlightServiceServer.
+func (s *service) GetSchema(ctx context.Context, descriptor *flight.FlightDescriptor) (*flight.SchemaResult, error) {
+	request, err := scanOfDescriptor(descriptor)
+	if err != nil {
+		return nil, err
+	}
+	scan, err := request.scan()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := s.engine.Plan(ctx, scan)
+	if err != nil {
+		return nil, err
+	}
+	return &flight.SchemaResult{Schema: encapsulate(plan.SchemaMessage)}, s.giveUpPlan(plan, nil)
+}
+
+// PollFlightInfo implements flight.FlightServiceServer.
+func (s *service) PollFlightInfo(context.Context, *flight.FlightDescriptor) (*flight.PollInfo, error) {
+	return nil, unsupported("PollFlightInfo", "Plans are made at once: call GetFlightInfo")
+}

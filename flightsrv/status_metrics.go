@@ -1,0 +1,72 @@
+package flightsrv
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headrace/headrace/internal/obs"
+)
+
+// statusCollector turns the status into metrics when they are asked for.
+type statusCollector struct{ service *service }
+
+func newStatusCollector(service *service) statusCollector { return statusCollector{service} }
+
+// statusMetric is one figure of the status.
+type statusMetric struct {
+	description *prometheus.Desc
+	kind        prometheus.ValueType
+	value       func(serverStatus) float64
+}
+
+func describeMetric(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, nil, nil)
+}
+
+// statusMetrics lists them all.
+func statusMetrics() []statusMetric {
+	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
+	return []statusMetric{
+		{describeMetric(obs.MetricReady, "1 while the server takes reads and writes."), gauge, func(s serverStatus) float64 {
+			if s.Ready {
+				return 1
+			}
+			return 0
+		}},
+		{describeMetric(obs.MetricTables, "Tables."), gauge, func(s serverStatus) float64 { return float64(len(s.Tables)) }},
+		{describeMetric(obs.MetricStoredBytes, "Bytes of the buckets that were used since the start."), gauge, func(s serverStatus) float64 {
+			total := int64(0)
+			for _, table := range s.Tables {
+				total += table.Bytes
+			}
+			return float64(total)
+		}},
+		{describeMetric(obs.MetricDiskFreeBytes, "Free bytes of the file system of the data folder."), gauge,
+			func(s serverStatus) float64 { return float64(s.Disk.FreeBytes) }},
+		{describeMetric(obs.MetricPlans, "Plans that pin rows."), gauge, func(s serverStatus) float64 { return float64(len(s.Plans)) }},
+		{describeMetric(obs.MetricPinnedRows, "Rows that plans pin."), gauge, func(s serverStatus) float64 {
+			total := int64(0)
+			for _, plan := range s.Plans {
+				total += plan.PinnedRows
+			}
+			return float64(total)
+		}},
+		{describeMetric(obs.MetricGroups, "Group commits."), counter, func(s serverStatus) float64 { return float64(s.Ingested.Groups) }},
+		{describeMetric(obs.MetricSyncs, "Syncs of the disk."), counter, func(s serverStatus) float64 { return float64(s.Ingested.Syncs) }},
+		{describeMetric(obs.MetricSyncSeconds, "Time spent in syncs."), counter, func(s serverStatus) float64 { return s.Ingested.SyncSeconds }},
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c statusCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, metric := range statusMetrics() {
+		descriptions <- metric.description
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c statusCollector) Collect(metrics chan<- prometheus.Metric) {
+	status := c.service.status()
+	for _, metric := range statusMetrics() {
+		metrics <- prometheus.MustNewConstMetric(metric.description, metric.kind, metric.value(status))
+	}
+}
