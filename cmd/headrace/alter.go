@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headrace/headrace/internal/model"
+)
+
+type setOption struct {
+	Option struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	} `json:"set_option"`
+}
+
+func (p *program) alterCommand() *cobra.Command {
+	var set []string
+	command := &cobra.Command{
+		Use: "alter TABLE --set NAME=VALUE", Short: "Change options of a table", Args: arguments("TABLE"),
+		Example: "  headrace alter web.clicks --set log.ttl=30d --set log.durability=os",
+		RunE: func(command *cobra.Command, args []string) error {
+			options, err := parseOptionFlags(set)
+			if err != nil {
+				return err
+			}
+			if len(options) == 0 {
+				return usagef("say what to change: --set NAME=VALUE")
+			}
+			request := struct {
+				Table   string      `json:"table"`
+				Changes []setOption `json:"changes"`
+			}{Table: args[0]}
+			for _, name := range slices.Sorted(maps.Keys(options)) {
+				var change setOption
+				change.Option.Name, change.Option.Value = name, options[name]
+				request.Changes = append(request.Changes, change)
+			}
+			return p.withClient(func(c *client) error { return p.changed(command.Context(), c, "AlterTable", request, "changed") })
+		},
+	}
+	command.Flags().StringArrayVar(&set, "set", nil, "option to set, NAME=VALUE; may be repeated")
+	return command
+}
+
+func (p *program) optionsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "options [TABLE]", Short: "List the options that tables can have, or those of a table", Args: cobra.MaximumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			return p.withClient(func(c *client) error { return p.options(command.Context(), c, args) })
+		},
+	}
+}
+
+func (p *program) options(ctx context.Context, c *client, args []string) error {
+	var known struct {
+		Options []model.OptionSpec `json:"options"`
+	}
+	if err := c.action(ctx, "ListOptions", struct{}{}, &known); err != nil {
+		return err
+	}
+	set := map[string]string{}
+	if len(args) == 1 {
+		description, err := c.describe(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		set = description.Options
+	}
+	if p.json {
+		if len(args) == 1 {
+			return printJSON(p.stdout, set)
+		}
+		for _, option := range known.Options {
+			if err := printJSON(p.stdout, option); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(args) == 1 {
+		g := newGrid(p.stdout, "OPTION", "VALUE", "SET")
+		for _, option := range known.Options {
+			value, isSet := set[option.Name]
+			if !isSet {
+				g.row(option.Name, option.Default, "default")
+				continue
+			}
+			g.row(option.Name, value, "here")
+		}
+		return g.flush()
+	}
+	g := newGrid(p.stdout, "OPTION", "DEFAULT", "RANGE", "DESCRIPTION")
+	for _, option := range known.Options {
+		g.row(option.Name, option.Default, option.Range, option.Description)
+	}
+	return g.flush()
+}
+
+func (p *program) renameCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "rename TABLE NEW-NAME", Short: "Give a table another name", Args: arguments("TABLE", "NEW-NAME"),
+		RunE: func(command *cobra.Command, args []string) error {
+			request := struct {
+				Table string `json:"table"`
+				To    string `json:"to"`
+			}{args[0], args[1]}
+			return p.withClient(func(c *client) error {
+				return p.changed(command.Context(), c, "RenameTable", request, "has its new name")
+			})
+		},
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/spf13/cobra"
+
+	"github.com/headrace/headrace/internal/model"
+)
+
+// tableDescription is what the server says of a table.
+type tableDescription struct {
+	Table         string            `json:"table"`
+	ID            string            `json:"id"`
+	SchemaVersion int32             `json:"schema_version"`
+	Schema        []byte            `json:"schema"`
+	Columns       []model.Column    `json:"columns"`
+	PrimaryKey    []string          `json:"primary_key"`
+	BucketKey     []string          `json:"bucket_key"`
+	Comment       string            `json:"comment"`
+	Options       map[string]string `json:"options"`
+	CreatedAt     string            `json:"created_at"`
+	BucketCount   int32             `json:"bucket_count"`
+	Buckets       []bucketStats     `json:"buckets"`
+}
+
+type bucketStats struct {
+	Bucket int32 `json:"bucket"`
+	Start  int64 `json:"start"`
+	End    int64 `json:"end"`
+	Bytes  int64 `json:"bytes"`
+}
+
+type tableRequest struct {
+	Table string `json:"table"`
+}
+
+// describe asks for the description of a table.
+func (c *client) describe(ctx context.Context, table string) (*tableDescription, error) {
+	var description tableDescription
+	if err := c.action(ctx, "DescribeTable", tableRequest{table}, &description); err != nil {
+		return nil, err
+	}
+	if int(description.BucketCount) == len(description.Buckets) {
+		return &description, nil
+	}
+	// A description names a thousand buckets at most.
+	results, err := c.actionAll(ctx, "TableStats", tableRequest{table})
+	if err != nil {
+		return nil, err
+	}
+	description.Buckets = nil
+	for _, result := range results {
+		var part struct {
+			Buckets []bucketStats `json:"buckets"`
+		}
+		if err := json.Unmarshal(result, &part); err != nil {
+			return nil, fmt.Errorf("reading the result of TableStats: %w", err)
+		}
+		description.Buckets = append(description.Buckets, part.Buckets...)
+	}
+	return &description, nil
+}
+
+// arrowSchema gives the schema of the table.
+func (d *tableDescription) arrowSchema() (*arrow.Schema, error) {
+	schema, err := flight.DeserializeSchema(d.Schema, memory.DefaultAllocator)
+	if err != nil {
+		return nil, fmt.Errorf("reading the schema of %s: %w", d.Table, err)
+	}
+	return schema, nil
+}
+
+func (p *program) describeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "describe TABLE", Short: "Show columns, options and buckets of a table", Args: arguments("TABLE"),
+		RunE: func(command *cobra.Command, args []string) error {
+			return p.withClient(func(c *client) error {
+				if p.json {
+					results, err := c.actionAll(command.Context(), "DescribeTable", tableRequest{args[0]})
+					if err != nil {
+						return err
+					}
+					for _, result := range results {
+						if _, err := fmt.Fprintf(p.stdout, "%s\n", result); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
+				description, err := c.describe(command.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return p.printDescription(description)
+			})
+		},
+	}
+}
+
+func (p *program) printDescription(d *tableDescription) error {
+	rows, bytes := int64(0), int64(0)
+	for _, bucket := range d.Buckets {
+		rows += bucket.End - bucket.Start
+		bytes += bucket.Bytes
+	}
+	facts := newGrid(p.stdout)
+	facts.row("table", d.Table)
+	facts.row("id", d.ID)
+	if d.Comment != "" {
+		facts.row("comment", d.Comment)
+	}
+	facts.row("created", d.CreatedAt)
+	facts.row("schema version", fmt.Sprint(d.SchemaVersion))
+	facts.row("rows", formatCount(rows))
+	facts.row("stored", formatBytes(float64(bytes)))
+	if len(d.BucketKey) > 0 {
+		facts.row("bucket key", strings.Join(d.BucketKey, ", "))
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Options)) {
+		facts.row(name, d.Options[name])
+	}
+	if err := facts.flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout)
+	columns := newGrid(p.stdout, "COLUMN", "TYPE", "NULLS", "DEFAULT", "COMMENT")
+	for _, column := range d.Columns {
+		nulls, value := "yes", ""
+		if column.Nullable != nil && !*column.Nullable {
+			nulls = "no"
+		}
+		if column.Default != nil {
+			value = fmt.Sprint(column.Default)
+		}
+		columns.row(column.Name, column.Type, nulls, value, column.Comment)
+	}
+	if err := columns.flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout)
+	buckets := newGrid(p.stdout, "BUCKET", "START", "END", "STORED")
+	const bucketsShown = 32
+	for _, bucket := range d.Buckets[:min(len(d.Buckets), bucketsShown)] {
+		buckets.row(fmt.Sprint(bucket.Bucket), formatCount(bucket.Start), formatCount(bucket.End), formatBytes(float64(bucket.Bytes)))
+	}
+	if err := buckets.flush(); err != nil {
+		return err
+	}
+	if int(d.BucketCount) > bucketsShown {
+		_, err := fmt.Fprintf(p.stdout, "… and %d buckets more\n", int(d.BucketCount)-bucketsShown)
+		return err
+	}
+	return nil
+}
