@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+)
+
+// putResult is what the command put prints.
+type putResult struct {
+	Rows      int     `json:"rows"`
+	Batches   int     `json:"batches"`
+	Acks      int     `json:"acks"`
+	Seconds   float64 `json:"seconds"`
+	ClientCPU float64 `json:"client_cpu"`
+	// MessageBytes is the size of the first batch's message.
+	MessageBytes int `json:"message_bytes"`
+}
+
+// stream is one DoPut.
+type stream interface {
+	send(number int) error
+	// receive gives the number of batches that the next acknowledgement covers.
+	receive() (int, error)
+	closeSend() error
+}
+
+// producer is a stream with its connection.
+type producer struct {
+	stream
+	connection *grpc.ClientConn
+	batches    int
+	acks       int
+}
+
+// put sends batches from several producers and waits for all acknowledgements. The clock runs from
+// when all of them are connected and have encoded until the last acknowledgement is there.
+func put(ctx context.Context, s settings) (any, error) {
+	rows, err := openWorkload(s.workload)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.close()
+	result := putResult{Batches: s.batches, Rows: s.batches * s.rowsPerBatch}
+	// The streams live in the group's context: the first fault ends all of them.
+	group, ctx := errgroup.WithContext(ctx)
+	producers := make([]*producer, 0, s.producers)
+	for number := range s.producers {
+		p := &producer{batches: s.batches / s.producers}
+		if number < s.batches%s.producers {
+			p.batches++
+		}
+		if p.connection, err = connect(s.server); err != nil {
+			return nil, err
+		}
+		defer p.connection.Close()
+		if p.stream, result.MessageBytes, err = open(ctx, p.connection, rows, s, number); err != nil {
+			return nil, err
+		}
+		producers = append(producers, p)
+	}
+	cpu, began := cpuSeconds(), time.Now()
+	for _, p := range producers {
+		p.run(ctx, group, s.window)
+	}
+	err = group.Wait()
+	result.Seconds, result.ClientCPU = time.Since(began).Seconds(), cpuSeconds()-cpu
+	for _, p := range producers {
+		result.Acks += p.acks
+	}
+	return result, err
+}
+
+// run sends and receives in two goroutines of the group.
+func (p *producer) run(ctx context.Context, group *errgroup.Group, window int) {
+	// One token a batch that is sent and not acknowledged: it is what bounds the memory of both sides.
+	tokens := make(chan struct{}, window)
+	group.Go(func() error {
+		for number := range p.batches {
+			select {
+			case tokens <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if err := p.send(number); err != nil {
+				if errors.Is(err, io.EOF) {
+					return nil // the receiving side has the reason
+				}
+				return fmt.Errorf("sending batch %d: %w", number, err)
+			}
+		}
+		return p.closeSend()
+	})
+	group.Go(func() error {
+		for acknowledged := 0; acknowledged < p.batches; {
+			covered, err := p.receive()
+			if err != nil {
+				return fmt.Errorf("after %d of %d acknowledged batches: %w", acknowledged, p.batches, err)
+			}
+			p.acks++
+			acknowledged += covered
+			for range covered {
+				<-tokens
+			}
+		}
+		return nil
+	})
+}
+
+// open begins the DoPut of producer number and gives the size of a message, 0 if it is not known.
+func open(ctx context.Context, connection *grpc.ClientConn, rows *workload, s settings, number int) (stream, int, error) {
+	descriptor, err := putDescriptor(s.table, s.acks)
+	if err != nil {
+		return nil, 0, err
+	}
+	batches, err := rows.batches(s, number)
+	if err != nil {
+		return nil, 0, err
+	}
+	if s.client == "arrow" {
+		opened, err := openArrow(ctx, connection, rows, descriptor)
+		if err != nil {
+			release(batches)
+			return nil, 0, err
+		}
+		opened.batches, opened.durability = batches, s.durability
+		return opened, 0, nil
+	}
+	messages, err := rows.encode(descriptor, batches)
+	release(batches)
+	if err != nil {
+		return nil, 0, err
+	}
+	description := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	opened, err := connection.NewStream(ctx, description, methodDoPut, grpc.ForceCodecV2(passThrough{}))
+	if err != nil {
+		return nil, 0, fmt.Errorf("opening DoPut: %w", err)
+	}
+	if err := opened.SendMsg(messages[0]); err != nil {
+		return nil, 0, fmt.Errorf("sending the schema: %w", err)
+	}
+	return &rawStream{stream: opened, messages: messages[1:], last: acknowledgement{durability: s.durability}}, len(messages[1]), nil
+}
+
+// rawStream sends encoded messages, round and round.
+type rawStream struct {
+	stream   grpc.ClientStream
+	messages []encoded
+	last     acknowledgement
+}
+
+func (r *rawStream) send(number int) error {
+	return r.stream.SendMsg(r.messages[number%len(r.messages)])
+}
+
+func (r *rawStream) receive() (int, error) {
+	err := r.stream.RecvMsg(&r.last)
+	return r.last.batches, err
+}
+
+func (r *rawStream) closeSend() error { return r.stream.CloseSend() }
+
+// arrowStream sends batches by arrow-go's client, round and round.
+type arrowStream struct {
+	stream     flight.FlightService_DoPutClient
+	writer     *flight.Writer
+	batches    []arrow.RecordBatch
+	durability string // that each acknowledgement must tell; empty: any
+}
+
+func openArrow(ctx context.Context, connection *grpc.ClientConn, rows *workload, descriptor *flight.FlightDescriptor) (*arrowStream, error) {
+	opened, err := flight.NewClientFromConn(connection, nil).DoPut(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening DoPut: %w", err)
+	}
+	writer := flight.NewRecordWriter(opened, ipc.WithSchema(rows.schema()))
+	writer.SetFlightDescriptor(descriptor)
+	return &arrowStream{stream: opened, writer: writer}, nil
+}
+
+func (a *arrowStream) send(number int) error {
+	return a.writer.Write(a.batches[number%len(a.batches)])
+}
+
+func (a *arrowStream) receive() (int, error) {
+	result, err := a.stream.Recv()
+	if err != nil {
+		return 0, err
+	}
+	return batchesOf(result.AppMetadata, a.durability)
+}
+
+func (a *arrowStream) closeSend() error { return a.stream.CloseSend() }

@@ -1,0 +1,1 @@
+"""Runs the measurements of bench/README.md and prints their table."""
