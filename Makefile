@@ -61,8 +61,9 @@ test-race:
 	fi
 
 .PHONY: test-python
-test-python: build venv ## run the tests of the Python client
+test-python: build venv ## run the tests of the Python client, and the examples of the documentation
 	cd $(CLIENT) && $(abspath $(VENV))/bin/python -m pytest -q
+	cd docs/tests && $(abspath $(VENV))/bin/python -m pytest -q -p no:cacheprovider
 
 .PHONY: race
 race: build ## run all Go tests under the race detector; needs a C compiler
@@ -76,6 +77,7 @@ check: venv ## formatting, vet, staticcheck, shape of the code, ruff, mypy
 	$(GO) tool -modfile=tools.mod staticcheck ./...
 	$(GO) test -count=1 ./internal/tidy
 	cd $(CLIENT) && $(abspath $(VENV))/bin/ruff check .
+	$(VENV)/bin/ruff check docs/tests
 	cd $(CLIENT) && $(abspath $(VENV))/bin/mypy --strict
 
 .PHONY: bench
