@@ -1,0 +1,218 @@
+package e2e
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/flight"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// binary gives the path of the server, built once.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("HEADRACE_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	dir, err := os.MkdirTemp("", "headrace-e2e-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "headrace")
+	build := exec.Command("go", "build", "-o", path, "../cmd/headrace")
+	build.Stderr = os.Stderr
+	return path, build.Run()
+})
+
+// server is one server process over a data folder, which outlives it.
+type server struct {
+	t       testing.TB
+	data    string
+	address string
+	process *exec.Cmd
+	client  flight.Client
+}
+
+func startServer(t testing.TB, data string, flags ...string) *server {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatalf("build the server: %v", err)
+	}
+	s := &server{t: t, data: data, address: freeAddress(t)}
+	arguments := append([]string{"serve", "--data", data, "--listen", s.address, "--admin", freeAddress(t)}, flags...)
+	s.process = exec.Command(path, arguments...)
+	log, err := os.OpenFile(data+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.connect()
+	return s
+}
+
+// connect waits for the server to answer.
+func (s *server) connect() {
+	s.t.Helper()
+	client, err := flight.NewClientWithMiddleware(s.address, nil, nil,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.client = client
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := s.tryAction(ctx, "ServerInfo", map[string]any{}, grpc.WaitForReady(true)); err != nil {
+		log, _ := os.ReadFile(s.data + ".log")
+		s.t.Fatalf("the server does not answer: %v\n%s", err, log)
+	}
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// kill ends the process without a warning.
+func (s *server) kill() {
+	s.t.Helper()
+	if err := s.process.Process.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+	_ = s.process.Wait() // it was killed: the error says so
+	s.client.Close()
+}
+
+// stop ends the process as an operator does; it must exit with 0.
+func (s *server) stop() {
+	s.t.Helper()
+	s.client.Close()
+	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.process.Wait(); err != nil {
+		log, _ := os.ReadFile(s.data + ".log")
+		s.t.Errorf("SIGTERM: %v\n%s", err, log)
+	}
+}
+
+func (s *server) tryAction(ctx context.Context, name string, body any, options ...grpc.CallOption) (map[string]any, error) {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := s.client.DoAction(ctx, &flight.Action{Type: name, Body: encoded}, options...)
+	if err != nil {
+		return nil, err
+	}
+	var answer map[string]any
+	for {
+		result, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return answer, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(result.Body) > 0 {
+			if err := json.Unmarshal(result.Body, &answer); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+func (s *server) action(name string, body any) map[string]any {
+	s.t.Helper()
+	answer, err := s.tryAction(context.Background(), name, body)
+	if err != nil {
+		s.t.Fatalf("%s: %v", name, err)
+	}
+	return answer
+}
+
+// create makes a table; more are fields of the action beside table and schema.
+func (s *server) create(table string, schema *arrow.Schema, more map[string]any) {
+	s.t.Helper()
+	body := map[string]any{"table": table, "schema": base64.StdEncoding.EncodeToString(flight.SerializeSchema(schema, nil))}
+	for name, value := range more {
+		body[name] = value
+	}
+	s.action("CreateTable", body)
+}
+
+// scan reads a table and calls visit for each batch with rows.
+func (s *server) scan(scan map[string]any, visit func(arrow.RecordBatch, chunkMetadata)) {
+	s.t.Helper()
+	ticket, err := json.Marshal(map[string]any{"scan": scan})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	stream, err := s.client.DoGet(context.Background(), &flight.Ticket{Ticket: ticket})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	reader, err := flight.NewRecordReader(stream)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer reader.Release()
+	ended := ""
+	for reader.Next() {
+		var metadata chunkMetadata
+		if err := json.Unmarshal(reader.LatestAppMetadata(), &metadata); err != nil {
+			s.t.Fatalf("app_metadata %q: %v", reader.LatestAppMetadata(), err)
+		}
+		if ended = metadata.End; reader.RecordBatch().NumRows() > 0 {
+			visit(reader.RecordBatch(), metadata)
+		}
+	}
+	if err := reader.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	if ended == "" {
+		s.t.Fatal("the stream was cut: it has no end mark")
+	}
+}
+
+// chunkMetadata is the app_metadata of a batch of a scan.
+type chunkMetadata struct {
+	Bucket, Rows, Offset, Next int64
+	End                        string
+}
+
+// acknowledgement is the app_metadata of a PutResult.
+type acknowledgement struct {
+	Seq, Rows  int64
+	FirstSeq   *int64 `json:"first_seq"`
+	Durability string
+	Duplicate  bool
+	Offsets    map[string][2]int64
+}
+
+func (a acknowledgement) String() string {
+	return fmt.Sprintf("seq %d, %d rows, %v", a.Seq, a.Rows, a.Offsets)
+}
