@@ -1,0 +1,1 @@
+"""Other libraries: each is imported when it is used, never before."""

@@ -1,0 +1,425 @@
+"""One table: its definition, its rows, and every way to read and write it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow as pa
+
+from headrace._flight import Connection, decode_schema
+from headrace.casting import Caster, near
+from headrace.convert import Rows
+from headrace.errors import BadRequest, ColumnNotFound, Error, UnsupportedError
+from headrace.pipeline import PipelineOptions, WriteResult
+from headrace.position import Bound, Position, Positions, encode_bound, encode_time
+from headrace.scan import Scan, ScanSpec, check_filter
+from headrace.subscribe import Subscription
+from headrace.write import Writer, append_once
+
+if TYPE_CHECKING:
+    from headrace.client import Database
+
+SYSTEM_COLUMNS = ("_bucket", "_offset", "_timestamp")
+
+
+class Table:
+    """A table of a database; made by `Database.table` and `Database.create_table`.
+
+    The definition is read once; `refresh` reads it again. Safe for many threads.
+
+    Example:
+        >>> table = db["web.clicks"]
+        >>> table.append([{"user_id": 3, "url": "/c"}]).rows
+        1
+        >>> table.scan(columns=["user_id"], limit=1).to_arrow().to_pylist()
+        [{'user_id': 1}]
+    """
+
+    def __init__(self, database: Database, description: Mapping[str, Any]) -> None:
+        """Take the server's description, as `DescribeTable` gives it."""
+        self._database = database
+        self._lock = threading.Lock()
+        self._describe(description)
+
+    def _describe(self, description: Mapping[str, Any]) -> None:
+        columns = description.get("columns") or ()
+        defaults = frozenset(str(c["name"]) for c in columns if c.get("default") is not None)
+        schema = decode_schema(str(description["schema"]))
+        with self._lock:
+            self._description = dict(description)
+            self._caster = Caster(schema, defaults)
+
+    @property
+    def _connection(self) -> Connection:
+        return self._database._connection
+
+    # Definition ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Full name, `database.table`."""
+        return str(self._description["table"])
+
+    @property
+    def id(self) -> str:
+        """What tells this table from a later one of the same name."""
+        return str(self._description.get("id", ""))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, as they were when the definition was read."""
+        return self._caster.schema
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """Names of the key columns; empty for a log table."""
+        return tuple(self._description.get("primary_key") or ())
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The table options that were set."""
+        return dict(self._description.get("options") or {})
+
+    @property
+    def bucket_count(self) -> int:
+        """In how many buckets the rows are."""
+        return int(self._description.get("bucket_count") or 1)
+
+    def refresh(self) -> Table:
+        """Read the definition again; gives the table itself."""
+        self._describe(self._connection.action("DescribeTable", {"table": self.name}))
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Give the server's description as it is: columns, options, at most 1,000 buckets."""
+        return self._connection.action("DescribeTable", {"table": self.name})
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """Count the rows, from the server's figures alone."""
+        return int(self.stats()["rows"])
+
+    def head(self, rows: int = 10) -> pa.Table:
+        """Give some of the oldest rows."""
+        return self.scan(limit=rows).to_arrow()
+
+    def scan(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Any = None,
+        *,
+        start: Bound = "earliest",
+        stop: Bound = "now",
+        at: Position | datetime | None = None,
+        limit: int | None = None,
+        system_columns: bool = False,
+        buckets: Sequence[int] | None = None,
+    ) -> Scan:
+        """Say what to read; nothing is read before a `to_…` method is called.
+
+        Args:
+            columns: names to return, in this order; None: all. Columns that are not asked for are
+                not sent.
+            filter: SQL text of a predicate, where the server has filters.
+            start: first row wanted: `"earliest"`, `"latest"`, a `Position`, offsets by bucket, or
+                a time with its zone.
+            stop: behind the last row wanted: `"now"`, or what `start` takes.
+            at: read the table as it was then; excludes start and stop.
+            limit: most rows of the whole scan.
+            system_columns: add `_bucket`, `_offset` and `_timestamp`.
+            buckets: buckets to read; None: all.
+
+        Raises:
+            ColumnNotFound: the table has no such column; the text names near ones.
+            BadRequest: an argument is out of its range.
+        """
+        spec = ScanSpec(
+            table=self.name,
+            columns=columns,
+            filter=check_filter(self._connection, filter),
+            start=start,
+            stop=stop,
+            at=at,
+            limit=limit,
+            system_columns=system_columns,
+            buckets=buckets,
+        )
+        self._check_columns(spec.columns)
+        return Scan(self._connection, spec)
+
+    def subscribe(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        start: Bound = "latest",
+        timeout: float | None = None,
+        system_columns: bool = False,
+        group: str | None = None,
+    ) -> Subscription:
+        """Follow the table: give rows as they are stored.
+
+        Args:
+            columns: names to return, in this order; None: all.
+            start: `"latest"` (rows stored after this call), `"earliest"` (all rows, then the new
+                ones), a `Position`, offsets by bucket, or a time with its zone.
+            timeout: the loop ends after this many seconds without a row; None: never.
+            system_columns: add `_bucket`, `_offset` and `_timestamp`.
+            group: not supported yet.
+
+        Raises:
+            ColumnNotFound: the table has no such column.
+        """
+        if group is not None:
+            self._unsupported("consumer groups", "save batch.position and pass it as start")
+        if timeout is not None and timeout <= 0:
+            raise BadRequest(f"timeout is {timeout}, want more than 0 seconds, or None")
+        spec = ScanSpec(table=self.name, columns=columns, system_columns=system_columns)
+        self._check_columns(spec.columns)
+        return Subscription(
+            self._connection,
+            spec.to_command()["scan"],
+            start=self._resolve(start),
+            timeout=timeout,
+        )
+
+    def _resolve(self, start: Bound) -> Position:
+        """Turn where to start into offsets, so that a reconnect cannot mean another place."""
+        encode_bound(start, "start", ("latest", "now", "earliest"))
+        if isinstance(start, Position):
+            return start
+        if isinstance(start, datetime):
+            time = encode_time(start, "start")
+            body = self._connection.action("ListOffsets", {"table": self.name, "time": time})
+            return Position.from_dict(body.get("position") or body)
+        if isinstance(start, Mapping):
+            return Position(start, self.id)
+        return self.positions().latest if start in ("latest", "now") else Position({}, self.id)
+
+    def positions(self) -> Positions:
+        """Give the two ends of what the table keeps now."""
+        stats = self.stats()
+        buckets = stats.get("buckets") or ()
+        table_id = str(stats.get("id", "")) or None
+        return Positions(
+            earliest=Position({int(b["bucket"]): int(b["start"]) for b in buckets}, table_id),
+            latest=Position({int(b["bucket"]): int(b["end"]) for b in buckets}, table_id),
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Give the server's figures: rows and bytes, of the table and of each bucket."""
+        return self._connection.action("TableStats", {"table": self.name})
+
+    def wait_for(self, position: Position, timeout: float | None = None) -> None:
+        """Wait until readers see everything before a position.
+
+        Args:
+            position: such as `WriteResult.position`.
+            timeout: seconds; None: the connection's.
+
+        Raises:
+            TimedOut: it took longer.
+        """
+        seconds = timeout or self._connection.address.timeout
+        body: dict[str, Any] = {"table": self.name, "position": position.to_dict()}
+        body |= {"in": "index", "timeout_ms": min(int(seconds * 1000), 3_600_000)}
+        self._connection.actions("WaitFor", body, timeout=seconds + 5)
+
+    # Writing ---------------------------------------------------------------------------------
+
+    def append(self, data: Rows) -> WriteResult:
+        """Store rows and wait until they are durable.
+
+        Columns are matched by name; numbers, times, text and nested values are cast if no value
+        changes. A column that is left out gets its default, or null.
+
+        Args:
+            data: a pyarrow Table, RecordBatch or RecordBatchReader, a pandas or Polars data frame,
+                anything with `__arrow_c_stream__`, a list of dicts, or a dict of columns.
+
+        Raises:
+            SchemaMismatch: the rows do not fit; the text names the column. Nothing is stored,
+                except of readers and iterators: what came before.
+            Unavailable: the server could not be reached in time. A batch may have been stored.
+
+        Example:
+            >>> db["web.clicks"].append({"user_id": [4, 5], "url": ["/d", None]}).rows
+            2
+        """
+        if self.primary_key:
+            raise BadRequest(f"{self.name} has a primary key; use upsert() in place of append()")
+        timeout = self._connection.address.timeout
+        writer = self._database._appender(self.name, self.id, self._new_writer)
+        try:
+            return append_once(writer, data, self._caster, timeout)
+        except Error:
+            if not writer.usable:
+                self._database._drop_appender(self.id)
+            raise
+
+    def _new_writer(self) -> Writer:
+        return self.writer(linger=0.0)
+
+    def writer(
+        self,
+        *,
+        producer: str | None = None,
+        durability: str | None = None,
+        linger: float = 0.01,
+        batch_rows: int = 8192,
+        batch_bytes: int = 1 << 20,
+        buffer_bytes: int = 64 << 20,
+        timeout: float | None = None,
+    ) -> Writer:
+        """Open a writer: pipelined, exactly-once across reconnects, with back-pressure.
+
+        Small writes are put together: a batch is sent when it has `batch_rows` rows or
+        `batch_bytes` bytes, or is `linger` seconds old.
+
+        Args:
+            producer: a name that stands for this writer on the server. To open it again takes the
+                place of the writer before, which is fenced; None: a random name.
+            durability: a level above the table's own: `"os"`, `"fsync"`.
+            linger: seconds.
+            batch_rows: rows of small writes in one batch.
+            batch_bytes: bytes of small writes in one batch.
+            buffer_bytes: bytes that may wait for an acknowledgement; then `write` waits.
+            timeout: seconds without progress after which the writer gives up; None: the
+                connection's.
+        """
+        options = PipelineOptions(
+            batch_rows=batch_rows,
+            batch_bytes=batch_bytes,
+            linger=linger,
+            buffer_bytes=buffer_bytes,
+            timeout=timeout or self._connection.address.timeout,
+        )
+        return Writer(
+            self._connection,
+            self.name,
+            table_id=self.id or None,
+            caster=self._caster,
+            producer=producer,
+            durability=durability,
+            options=options,
+        )
+
+    # Changing --------------------------------------------------------------------------------
+
+    def alter(self, *, options: Mapping[str, str | int]) -> Table:
+        """Set table options, all or nothing; gives the table itself.
+
+        Example:
+            >>> db["web.clicks"].alter(options={"log.ttl": "7d"}).options["log.ttl"]
+            '7d'
+        """
+        changes = [
+            {"set_option": {"name": name, "value": str(value)}} for name, value in options.items()
+        ]
+        self._connection.action("AlterTable", {"table": self.name, "changes": changes})
+        return self.refresh()
+
+    def rename(self, to: str) -> Table:
+        """Give the table another name; gives the table itself."""
+        self._connection.action("RenameTable", {"table": self.name, "to": to})
+        self._describe(self._connection.action("DescribeTable", {"table": to}))
+        return self
+
+    def truncate(self, before: Position | None = None) -> None:
+        """Remove rows: all that are there now, or those before a position."""
+        body: dict[str, Any] = {"table": self.name}
+        if before is not None:
+            body["before"] = before.to_dict()
+        self._connection.action("TruncateTable", body)
+
+    def drop(self, *, missing_ok: bool = False) -> None:
+        """Remove the table; for a grace time `Database.undrop_table` brings it back."""
+        self._database.drop_table(self.name, missing_ok=missing_ok)
+
+    # Keyed tables ----------------------------------------------------------------------------
+
+    def upsert(self, data: Rows, columns: Sequence[str] | None = None) -> NoReturn:
+        """Insert or replace rows by key. Not supported yet."""
+        self._unsupported("upsert", "append to a log table")
+
+    def delete(self, keys: Rows) -> NoReturn:
+        """Remove rows by key. Not supported yet."""
+        self._unsupported("delete", "truncate() removes old rows of a log table")
+
+    def get(self, key: Any) -> NoReturn:
+        """Give the row of one key. Not supported yet."""
+        self._unsupported("get", "scan() reads a log table")
+
+    def lookup(self, keys: Rows, **options: Any) -> NoReturn:
+        """Give the rows of many keys. Not supported yet."""
+        self._unsupported("lookup", "scan() reads a log table")
+
+    def changelog(self, **options: Any) -> NoReturn:
+        """Follow the changes of a keyed table. Not supported yet."""
+        self._unsupported("changelog", "subscribe() follows a log table")
+
+    def partitions(self) -> NoReturn:
+        """List the partitions. Not supported yet."""
+        self._unsupported("partitions", "create one table a partition")
+
+    def _unsupported(self, what: str, instead: str) -> NoReturn:
+        raise unsupported(self._connection, what, instead)
+
+    # Python ----------------------------------------------------------------------------------
+
+    def _check_columns(self, columns: Sequence[str] | None) -> None:
+        known = (*self.schema.names, *SYSTEM_COLUMNS)
+        for name in columns or ():
+            if name not in known:
+                self.refresh()  # it may have been added since
+                break
+        for name in columns or ():
+            if name not in (*self.schema.names, *SYSTEM_COLUMNS):
+                raise ColumnNotFound(
+                    f"COLUMN_NOT_FOUND: {self.name} has no column {name!r}."
+                    f"{near(name, self.schema.names)} It has {', '.join(self.schema.names)}.",
+                    details={"table": self.name, "column": name},
+                )
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Give all rows to any library that speaks the Arrow PyCapsule interface."""
+        return self.scan().__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> Any:
+        """Give the schema to any library that speaks the Arrow PyCapsule interface."""
+        return self.schema.__arrow_c_schema__()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a table is part of a connection."""
+        raise TypeError("a Table cannot be pickled; send its name, or a scan: table.scan()")
+
+    def __repr__(self) -> str:
+        """Show name, rows and columns."""
+        try:
+            rows = f"{self.count():,} rows, "
+        except Error as error:
+            rows = f"rows unknown ({error.reason}), "
+        kind = f"key {', '.join(self.primary_key)}" if self.primary_key else "log table"
+        lines = [f"{self.name}: {rows}{kind}, {self.bucket_count} bucket(s)"]
+        shown = 40
+        lines += [
+            f"  {field.name}: {field.type}{'' if field.nullable else ' not null'}"
+            for field in list(self.schema)[:shown]
+        ]
+        if len(self.schema) > shown:
+            lines.append(f"  … and {len(self.schema) - shown} more columns")
+        return "\n".join(lines)
+
+
+def unsupported(connection: Connection, what: str, instead: str) -> UnsupportedError:
+    """Make the error of something that is not there yet; it names what the server has."""
+    info = connection.info
+    features = ", ".join(sorted(info.features)) or "none named"
+    return UnsupportedError(
+        f"UNIMPLEMENTED: {what} is not available: the server at {connection.uri} is headrace "
+        f"{info.version} with {features}. Instead: {instead}.",
+        details={"feature": what, "version": info.version},
+    )
