@@ -84,10 +84,43 @@ func (e *Engine) Maintain(ctx context.Context) {
 			}
 		}
 	}
-	for _, t := range e.catalog.all() {
-		e.retain(ctx, t, now)
+	e.retainAll(ctx, now)
+	if e.options.Mappings.Len() > mappingsMax {
+		for _, t := range e.catalog.all() {
+			for _, b := range t.opened() {
+				b.Idle()
+			}
+		}
 	}
 	e.clearTrash(now)
+}
+
+// mappingsMax is the number of mapped segments above which those that nobody reads are given back.
+// Linux allows a process 65,530 mappings.
+const mappingsMax = 4096
+
+// retainAll removes the segments that may go. Before, all that was committed is marked as durable: a
+// recovery must not look for a segment in order to decide whether a group is whole.
+func (e *Engine) retainAll(ctx context.Context, now time.Time) {
+	var due []*table
+	for _, t := range e.catalog.all() {
+		if options := t.options.Load(); options.TTL > 0 || options.MaxBytes > 0 || len(t.logicalStarts()) > 0 {
+			due = append(due, t)
+		}
+	}
+	if len(due) == 0 || e.failed() != nil {
+		return
+	}
+	marked := func() error {
+		e.mark()
+		return e.failedError()
+	}
+	if err := e.control(ctx, marked); err != nil {
+		return
+	}
+	for _, t := range due {
+		e.retain(ctx, t, now)
+	}
 }
 
 // writeSnapshots writes the states of producers. The rows that a snapshot covers are made durable
@@ -111,11 +144,7 @@ func (e *Engine) writeSnapshots(ctx context.Context, snapshots map[*table]*produ
 
 // retain removes the segments of a table that its options and truncations give free.
 func (e *Engine) retain(ctx context.Context, t *table, now time.Time) {
-	options := t.options.Load()
-	starts := t.logicalStarts()
-	if options.TTL == 0 && options.MaxBytes == 0 && len(starts) == 0 {
-		return
-	}
+	options, starts := t.options.Load(), t.logicalStarts()
 	definition := t.definition.Load()
 	retention := streams.Retention{Bytes: options.MaxBytes / int64(definition.Buckets)}
 	if options.TTL > 0 {
@@ -163,8 +192,8 @@ func (e *Engine) clearTrash(now time.Time) {
 			if record, err := readTableRecord(e.options.FS, path); err == nil {
 				since = record.Dropped
 			}
-		} else if info, err := e.options.FS.Stat(path); err == nil {
-			since = info.Modified
+		} else if at, known := streams.TrashedAt(entry); known {
+			since = at
 		}
 		if now.Sub(since) < e.options.TrashGrace {
 			continue

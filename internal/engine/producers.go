@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/headrace/headrace/internal/model"
@@ -201,6 +202,11 @@ func (p *producers) load() error {
 			return err
 		}
 		for at, err := range b.Runs(max(from[number], b.Start())) {
+			if errors.Is(err, model.Corrupt) {
+				// What is damaged says nothing about producers: their older batches are expired then.
+				p.table.engine.options.Logger.Warn("producers of damaged rows are forgotten", "error", err)
+				continue
+			}
 			if err != nil {
 				return err
 			}

@@ -46,6 +46,11 @@ func (e *Engine) recover() error {
 		return errors.Join(err, commits.Close())
 	}
 	e.synced.Store(found.Sequence)
+	// A checkpoint says that all it names is durable. After a kill, the groups that were found whole
+	// may have been read from the page cache alone.
+	if err := e.options.FS.SyncAll(); err != nil {
+		return errors.Join(fmt.Errorf("sync what was recovered: %w", err), commits.Close())
+	}
 	if err := e.commits.Checkpoint(append(e.extents(), extents.unknown(e)...)); err != nil {
 		return errors.Join(err, commits.Close())
 	}
