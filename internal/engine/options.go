@@ -106,7 +106,7 @@ func (o Options) validate() error {
 		errs = append(errs, errors.New("FS is missing"))
 	}
 	if o.Entropy == nil {
-		errs = append(errs, errors.New("Entropy is missing"))
+		errs = append(errs, errors.New("the source Entropy is missing"))
 	}
 	for _, field := range []struct {
 		name         string

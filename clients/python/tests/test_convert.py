@@ -155,10 +155,22 @@ def test_casts_that_would_change_values_name_the_column(
     assert caught.value.details == {"column": "c"}
 
 
+def test_fractions_in_plain_values_are_never_cut_off() -> None:
+    nested = pa.schema([("c", pa.list_(pa.int32()))])
+    (batch,) = convert([{"c": [1.0, 2.0]}, {"c": None}], nested)
+    assert batch.column(0).to_pylist() == [[1, 2], None]
+    with pytest.raises(SchemaMismatch, match="want list<item: int32>: .*2.5"):
+        convert([{"c": [1.0, 2.5]}], nested)
+    (batch,) = convert([{"c": 3.0}], pa.schema([("c", pa.int64())]))
+    assert batch.column(0).to_pylist() == [3]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ([{"id": "one", "name": "x"}], "column 'id': .*int64"),
+        ([{"id": 1.5, "name": "x"}], "'id': got double, want int64: .*1.5"),
+        ({"id": [2, 1.5], "name": ["x", "y"]}, "'id': got double, want int64: .*1.5"),
         ([{"id": 1, "nmae": "x"}], "'nmae' is not in the table. Did you mean 'name'"),
         ([{"id": 1, "NAME": "x"}], "'NAME' is not in the table. Did you mean 'name'"),
         ({"id": [1], "name": ["a", "b"]}, "differ in length"),

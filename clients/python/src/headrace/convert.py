@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from headrace.casting import Caster, cast_column, without_views
 from headrace.errors import BatchTooLarge, SchemaMismatch
@@ -207,12 +208,21 @@ def _column(name: str, values: Any, schema: pa.Schema | None) -> pa.Array[Any]:
             array: pa.Array[Any] = pa.array(values)
             return array
         kind = None if schema is None or at < 0 else schema.field(at).type
+        if schema is not None and kind is not None and _would_cut(values, kind):
+            return _column_by_inference(values, schema.field(at), TypeError("it has fractions"))
         plain: pa.Array[Any] = pa.array(values, type=kind)
         return plain
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as cause:
         if schema is None or at < 0:
             raise SchemaMismatch(f"SCHEMA_MISMATCH: column {name!r}: {cause}") from cause
         return _column_by_inference(values, schema.field(at), cause)
+
+
+def _would_cut(values: Any, kind: pa.DataType) -> bool:
+    """Whether `pa.array` might cut fractions off: it turns 1.5 into 1 where it is told an int."""
+    if pt.is_nested(kind):
+        return "int" in str(kind) and "double" in str(pa.array(values).type)
+    return pt.is_integer(kind) and any(isinstance(value, float) for value in values)
 
 
 def _column_by_inference(values: Any, target: pa.Field[Any], cause: Exception) -> pa.Array[Any]:
