@@ -96,7 +96,13 @@ func (s *Stored) damaged(position int64, err error) error {
 // Verify brings buffers of Batch, given by index, into memory without stalling other goroutines, and
 // checks each against its checksum the first time that it is read; nil means all of them. It fails
 // with model.Corrupt where the bytes are wrong or the disk cannot give them.
+//
+// Large buffers that were checked before are left where they are, in memory or not: they are for
+// sending, which the kernel does, not for reading here. Who reads calls Verify(nil) and then Use.
 func (s *Stored) Verify(buffers []int) error {
+	if s.readyToSend(buffers) {
+		return nil
+	}
 	body := s.head.bodyPosition()
 	if err := s.populate(body, buffers); err != nil {
 		return s.damaged(body, err)
@@ -118,6 +124,31 @@ func (s *Stored) Verify(buffers []int) error {
 		}
 	}
 	return nil
+}
+
+// sendBytesMin is the size from which on the kernel brings bytes into memory as cheaply as we could.
+const sendBytesMin = 64 << 10
+
+// readyToSend says that all of the buffers were checked before, and that they are large together.
+func (s *Stored) readyToSend(buffers []int) bool {
+	total := int64(0)
+	for _, i := range buffers {
+		if i < 0 || i >= len(s.Batch.Buffers) || !s.checks.done(i+1) {
+			return false
+		}
+		total += s.Batch.Buffers[i].Length
+	}
+	return total >= sendBytesMin
+}
+
+// Use runs work that reads the bytes of Batch after a Verify of them. It fails with model.Corrupt
+// where the disk cannot give them any more.
+func (s *Stored) Use(work func() error) error {
+	err := guarded(work)
+	if errors.Is(err, vfs.ErrUnreadable) {
+		return s.damaged(s.head.bodyPosition(), err)
+	}
+	return err
 }
 
 // populate brings buffers into memory, neighbours with one call.

@@ -223,11 +223,7 @@ func (r *Reader) prepare(s *source, stored *streams.Stored) error {
 	}
 	whole := from == stored.Base && to == stored.Base+stored.Rows
 	r.buffers = r.projection.AppendBuffers(r.buffers[:0], &stored.Batch)
-	if whole {
-		if err := stored.Verify(r.buffers); err != nil {
-			return err
-		}
-	} else if err := stored.Verify(nil); err != nil {
+	if err := stored.Verify(r.buffers); err != nil {
 		return err
 	}
 	p := piece{batch: &stored.Batch, bucket: s.number, offset: from, stored: stored, time: stored.Time()}
@@ -239,25 +235,35 @@ func (r *Reader) prepare(s *source, stored *streams.Stored) error {
 		p.times = runTimes{stored.Base, runs}
 	}
 	s.next = to
-	if !whole {
+	if whole && !r.reshapes(&stored.Batch) {
+		r.waiting = append(r.waiting, p)
+		return nil
+	}
+	if err := stored.Verify(nil); err != nil {
+		return err
+	}
+	return stored.Use(func() error {
 		cut, err := arrowipc.Slice(&stored.Batch, from-stored.Base, to-stored.Base)
 		if err != nil {
 			return err
 		}
 		p.batch, p.stored = cut, nil
-	}
-	return r.fit(p)
+		return r.fit(p)
+	})
 }
 
-// fit cuts a piece to the size of message that the client wants.
-func (r *Reader) fit(p piece) error {
-	if r.scan.Plain && p.batch.Codec != arrowipc.NoCodec {
-		plain, err := arrowipc.Decompress(p.batch)
-		if err != nil {
-			return err
-		}
-		p.batch, p.stored = plain, nil
+// reshapes says that a stored batch cannot be sent as it is: it is compressed and must not be, or
+// larger than the client wants.
+func (r *Reader) reshapes(b *arrowipc.Batch) bool {
+	if r.scan.Plain && b.Codec != arrowipc.NoCodec {
+		return true
 	}
+	return r.scan.MessageBytes > 0 && b.Rows > 1 && r.size(b) > int64(r.scan.MessageBytes)
+}
+
+// fit cuts a piece, which lies on the heap and is plain, to the size of message that the client
+// wants.
+func (r *Reader) fit(p piece) error {
 	limit := int64(r.scan.MessageBytes)
 	size := r.size(p.batch)
 	if limit <= 0 || size <= limit || p.batch.Rows <= 1 {
