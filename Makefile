@@ -94,7 +94,7 @@ fuzz: ## run every fuzz target for FUZZTIME (60s), one after another
 	while IFS=: read -r file _ name; do \
 		name="$${name#func }"; \
 		echo "== $$(dirname "$$file") $$name"; \
-		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=10x "$$(dirname "$$file")" </dev/null || exit 1; \
 	done
 
 .PHONY: acceptance

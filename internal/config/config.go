@@ -17,7 +17,8 @@ type Config struct {
 	Data string
 	// Listen is the address of the Flight port, host:port; port 0 takes a free one.
 	Listen string
-	// Advertise is the address that clients are told; empty means the one that they used.
+	// Advertise is the address that the nodes of a cluster tell clients; a server alone tells none, so
+	// that clients stay with the address that they used.
 	Advertise string
 	// Admin is the address of the HTTP port for health and metrics; empty means none.
 	Admin string
@@ -50,7 +51,7 @@ func Settings() []Setting {
 	return []Setting{
 		{"data", "./data", "folder of all data", textOf(func(c *Config) *string { return &c.Data })},
 		{"listen", "127.0.0.1:8815", "address of the Flight port", textOf(func(c *Config) *string { return &c.Listen })},
-		{"advertise", "", "address that clients are told, if it is not the one that they use", textOf(func(c *Config) *string { return &c.Advertise })},
+		{"advertise", "", "address that a cluster tells its clients; without effect alone", textOf(func(c *Config) *string { return &c.Advertise })},
 		{"admin", "127.0.0.1:8816", "address of the HTTP port for health and metrics; empty for none", textOf(func(c *Config) *string { return &c.Admin })},
 		{"tls-cert", "", "certificate of the server, a PEM file", textOf(func(c *Config) *string { return &c.TLSCert })},
 		{"tls-key", "", "private key of the certificate, a PEM file", textOf(func(c *Config) *string { return &c.TLSKey })},
