@@ -93,6 +93,9 @@ func (f *diskFile) Map(length int64) (*Mapping, error) {
 			return err
 		}
 		if f.populates {
+			if err := readNoMore(bytes); err != nil {
+				return errors.Join(err, unix.Munmap(bytes))
+			}
 			return nil
 		}
 		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)

@@ -40,12 +40,30 @@ func canPopulate() bool {
 	return errors.Join(err, unix.Munmap(page)) == nil
 }
 
-// populatePages has the kernel read the pages of a range of a mapping.
+// readAheadMin is the length from which on a range is taken for a part of a longer read: the next
+// readAhead bytes are read in the background meanwhile, which keeps a disk busy.
+const (
+	readAheadMin = 256 << 10
+	readAhead    = 8 << 20
+)
+
+// populatePages has the kernel read the pages of a range of a mapping, and no others that are not
+// asked for: its own read-ahead would read all columns of a file of which one is wanted.
 func populatePages(mapped []byte, position, length int64) error {
 	if length == 0 {
 		return nil
 	}
 	first := position &^ int64(os.Getpagesize()-1) // a mapping begins on a page; so must the call
 	pages := mapped[first : position+length]
+	ahead := pages
+	if length >= readAheadMin {
+		ahead = mapped[first:min(position+length+readAhead, int64(len(mapped)))]
+	}
+	// The first call starts all reads at once, the second one waits. The first is a hint: its failure
+	// shows in the second.
+	_ = unix.Madvise(ahead, unix.MADV_WILLNEED)
 	return uninterrupted(func() error { return unix.Madvise(pages, unix.MADV_POPULATE_READ) })
 }
+
+// readNoMore tells the kernel not to read ahead by itself.
+func readNoMore(mapped []byte) error { return unix.Madvise(mapped, unix.MADV_RANDOM) }
