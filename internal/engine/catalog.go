@@ -57,6 +57,16 @@ func (c *catalog) add(t *table) {
 	c.tables[t.definition.Load().Name.Fold()] = t
 }
 
+// rename puts a table under the name of another definition of it. The table is never seen without a
+// name, nor under one that is not in its definition.
+func (c *catalog) rename(t *table, definition *model.Table) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.tables, t.definition.Load().Name.Fold())
+	t.definition.Store(definition)
+	c.tables[definition.Name.Fold()] = t
+}
+
 func (c *catalog) remove(name model.TableName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -117,6 +119,9 @@ func difference(have, want *model.Table) string {
 	if !slices.Equal(have.BucketKey, want.BucketKey) {
 		note("bucket_key", have.BucketKey, want.BucketKey)
 	}
+	if len(have.Defaults)+len(want.Defaults) > 0 && !reflect.DeepEqual(have.Defaults, want.Defaults) {
+		note("the defaults", have.Defaults, want.Defaults)
+	}
 	if !maps.Equal(have.Options, want.Options) {
 		note("options", optionsText(have), optionsText(want))
 	}
@@ -157,8 +162,16 @@ func (e *Engine) makeTableFolder(record *tableRecord) error {
 	return e.options.FS.SyncDir(tablesDir)
 }
 
-// diskError makes an error for the user of one that the disk gave.
+// diskError makes an error for the user of one that the disk gave. One that is for the user already, or
+// says that the call was given up, stays as it is.
 func (e *Engine) diskError(doing string, cause error) error {
+	own, typed := errors.AsType[*model.Error](cause)
+	switch {
+	case typed:
+		return own
+	case errors.Is(cause, context.Canceled), errors.Is(cause, context.DeadlineExceeded):
+		return cause
+	}
 	if isDiskFull(cause) {
 		return errDiskFull(cause)
 	}

@@ -35,16 +35,19 @@ func (e *Engine) DropTable(ctx context.Context, name model.TableName, missingOK 
 // that a crash in the middle ends in the drop.
 func (e *Engine) drop(ctx context.Context, t *table) error {
 	definition := t.definition.Load()
-	record := newTableRecord(definition, t.logicalStarts())
-	record.Dropped = e.options.Clock.Now().UTC()
-	if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, record); err != nil {
-		return e.diskError(fmt.Sprintf("drop table %s", definition.Name), err)
-	}
-	e.catalog.remove(definition.Name)
 	gone := model.Errorf(model.TableNotFound, "the table %s was dropped", definition.Name).With("table", definition.Name.String())
 	err := e.control(ctx, func() error {
 		// Nothing of the table may be on its way to the disk when its folder moves.
-		return errors.Join(e.settle(), t.close(gone), e.moveToTrash(record))
+		if err := e.settle(); err != nil {
+			return err
+		}
+		record := newTableRecord(definition, t.logicalStarts())
+		record.Dropped = e.options.Clock.Now().UTC()
+		if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, record); err != nil {
+			return err
+		}
+		e.catalog.remove(definition.Name)
+		return errors.Join(t.close(gone), e.moveToTrash(record))
 	})
 	if err != nil {
 		return e.diskError(fmt.Sprintf("drop table %s", definition.Name), err)
@@ -96,12 +99,16 @@ func (e *Engine) UndropTable(ctx context.Context, name model.TableName) (*model.
 		if err := e.checkpointWith(t); err != nil {
 			return err
 		}
-		return writeCatalogFile(e.options.FS, to, tableFile, record)
+		if err := writeCatalogFile(e.options.FS, to, tableFile, record); err != nil {
+			return err
+		}
+		// Here, so that the next checkpoint has the table's buckets.
+		e.catalog.add(t)
+		return nil
 	})
 	if err != nil {
 		return nil, e.diskError(fmt.Sprintf("undrop table %s", name), err)
 	}
-	e.catalog.add(t)
 	return record.definition, nil
 }
 
@@ -143,12 +150,11 @@ func (e *Engine) RenameTable(_ context.Context, from, to model.TableName) (*mode
 	}
 	definition := *t.definition.Load()
 	definition.Name = to
-	if err := e.redefine(t, &definition); err != nil {
+	if err := e.writeTable(t, &definition); err != nil {
 		return nil, err
 	}
-	e.catalog.remove(from)
-	e.catalog.add(t)
-	return &definition, nil
+	e.catalog.rename(t, &definition)
+	return &definition, t.define(&definition)
 }
 
 // Expect guards a change against another one in between. Zero fields are not compared.
@@ -188,21 +194,37 @@ func (e *Engine) SetOptions(ctx context.Context, name model.TableName, expect Ex
 		return nil, err
 	}
 	// The committer must see one level for all rows that are on their way.
-	err = e.control(ctx, func() error { return errors.Join(e.settle(), e.redefine(t, &definition)) })
-	return &definition, err
+	err = e.control(ctx, func() error {
+		if err := e.settle(); err != nil {
+			return err
+		}
+		return e.redefine(t, &definition)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &definition, nil
 }
 
 // redefine replaces a definition on disk and in memory.
 func (e *Engine) redefine(t *table, definition *model.Table) error {
-	if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, newTableRecord(definition, t.logicalStarts())); err != nil {
-		return e.diskError(fmt.Sprintf("alter table %s", definition.Name), err)
+	if err := e.writeTable(t, definition); err != nil {
+		return err
 	}
 	return t.define(definition)
 }
 
+// writeTable replaces a definition on disk.
+func (e *Engine) writeTable(t *table, definition *model.Table) error {
+	if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, newTableRecord(definition, t.logicalStarts())); err != nil {
+		return e.diskError(fmt.Sprintf("alter table %s", definition.Name), err)
+	}
+	return nil
+}
+
 // TruncateTable removes the rows before a position, or all that are readable now where before is
 // nil. Offsets are never used again.
-func (e *Engine) TruncateTable(_ context.Context, name model.TableName, before *model.Position) (*model.Table, error) {
+func (e *Engine) TruncateTable(ctx context.Context, name model.TableName, before *model.Position) (*model.Table, error) {
 	e.catalog.changes.Lock()
 	defer e.catalog.changes.Unlock()
 	t, err := e.table(name)
@@ -212,6 +234,11 @@ func (e *Engine) TruncateTable(_ context.Context, name model.TableName, before *
 	definition := t.definition.Load()
 	starts, err := t.truncated(before)
 	if err != nil {
+		return nil, err
+	}
+	// A start must not be known for longer than the rows below it: behind a power cut, other rows would
+	// get their offsets, and be truncated with them.
+	if err := e.Flush(ctx, model.Fsync); err != nil {
 		return nil, err
 	}
 	if err := writeCatalogFile(e.options.FS, t.dir(), tableFile, newTableRecord(definition, starts)); err != nil {
@@ -234,6 +261,11 @@ func (t *table) truncated(before *model.Position) (map[int32]int64, error) {
 	if before != nil && before.TableID != "" && before.TableID != definition.ID {
 		return nil, model.Errorf(model.TableReplaced, "the position is of another table that had the name %s", definition.Name).
 			WithRemedy("Describe the table to get its id")
+	}
+	if before != nil {
+		if err := t.checkBuckets(before.Offsets); err != nil {
+			return nil, err
+		}
 	}
 	starts := t.logicalStarts()
 	for number := range definition.Buckets {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oklog/ulid/v2"
@@ -23,7 +25,8 @@ type Finding struct {
 	Table string
 	// Position is the byte in the file where the damage begins.
 	Position int64
-	// FirstOffset and LastOffset are the rows concerned, both included; −1 where none are.
+	// FirstOffset and LastOffset are the rows concerned, both included; −1 where none are. LastOffset
+	// is one less than FirstOffset where it is not known how many are.
 	FirstOffset, LastOffset int64
 	// Detail says what was expected and what was there.
 	Detail string
@@ -41,7 +44,7 @@ type Checked struct {
 type checker struct {
 	files    vfs.FS
 	options  streams.Options
-	extents  map[string]int64 // bytes that count of a segment that may still grow, by path
+	extents  map[string]replication.Extent // of the segments that may still grow, by path
 	report   func(Finding)
 	checked  Checked
 	rebuild  bool
@@ -58,7 +61,7 @@ func Check(files vfs.FS, rebuild bool, report func(Finding)) (Checked, error) {
 	}
 	c := &checker{
 		files: files, options: streams.Options{FS: files, Trash: trashDir},
-		extents: map[string]int64{}, report: report, rebuild: rebuild, database: map[string]bool{},
+		extents: map[string]replication.Extent{}, report: report, rebuild: rebuild, database: map[string]bool{},
 	}
 	err = errors.Join(c.run(), lock.Close())
 	return c.checked, err
@@ -119,7 +122,7 @@ func (c *checker) commitFile() error {
 		e.decide(extents, recovered.Unsynced)
 		for _, x := range extents.buckets {
 			name := streams.SegmentName{TableID: ulid.ULID(x.Table).String(), Bucket: x.Bucket, Base: x.Base}
-			c.extents[name.Path()] = x.End
+			c.extents[name.Path()] = x
 		}
 	}
 	return commits.Close()
@@ -145,19 +148,22 @@ func (c *checker) table(dir string) error {
 		name = definition.Name.String()
 		c.database[definition.Name.Database] = true
 	}
-	return c.segments(dir, func(segment string) error {
-		end, growing := c.extents[segment]
+	return c.segments(dir, func(segment string, next int64) error {
+		extent, growing := c.extents[segment]
+		if growing {
+			next = extent.Next
+		}
 		info, err := c.files.Stat(segment)
 		if err != nil {
 			return err
 		}
-		if growing && info.Size < end {
-			c.found(Finding{Path: segment, Table: name, Position: info.Size, Detail: fmt.Sprintf("the file has %d bytes, want %d", info.Size, end)})
+		if growing && info.Size < extent.End {
+			c.found(Finding{Path: segment, Table: name, Position: info.Size, Detail: fmt.Sprintf("the file has %d bytes, want %d", info.Size, extent.End)})
 		}
 		c.checked.Segments++
 		c.checked.Bytes += info.Size
-		return streams.CheckSegment(c.options, segment, func(f streams.Finding) {
-			if growing && f.Position >= end {
+		return streams.CheckSegment(c.options, segment, next, func(f streams.Finding) {
+			if growing && f.Position >= extent.End {
 				return
 			}
 			c.report(Finding{
@@ -168,8 +174,9 @@ func (c *checker) table(dir string) error {
 	})
 }
 
-// segments calls visit for each segment file below a table's folder.
-func (c *checker) segments(dir string, visit func(path string) error) error {
+// segments calls visit for each segment file below a table's folder, with the offset that the one
+// behind it begins at, −1 for the last one of a bucket.
+func (c *checker) segments(dir string, visit func(path string, next int64) error) error {
 	buckets, err := c.files.List(dir)
 	if err != nil {
 		return err
@@ -186,11 +193,14 @@ func (c *checker) segments(dir string, visit func(path string) error) error {
 		if err != nil {
 			return err
 		}
-		for _, file := range files {
-			if path.Ext(file) != ".arrow" {
-				continue
+		files = slices.DeleteFunc(files, func(file string) bool { return path.Ext(file) != ".arrow" })
+		slices.Sort(files) // names are offsets in digits of one length
+		for i, file := range files {
+			next := int64(-1)
+			if i+1 < len(files) {
+				next = baseOffset(files[i+1])
 			}
-			if err := visit(dir + "/" + bucket + "/" + file); err != nil {
+			if err := visit(dir+"/"+bucket+"/"+file, next); err != nil {
 				return err
 			}
 		}
@@ -198,11 +208,20 @@ func (c *checker) segments(dir string, visit func(path string) error) error {
 	return nil
 }
 
+// baseOffset gives the offset that a segment's file is named by, or −1.
+func baseOffset(file string) int64 {
+	base, err := strconv.ParseInt(strings.TrimSuffix(file, path.Ext(file)), 10, 64)
+	if err != nil {
+		return -1
+	}
+	return base
+}
+
 // rebuildTable makes the definition of a table anew from the newest segment that can be read.
 func (c *checker) rebuildTable(dir string) (*model.Table, error) {
 	var newest *model.Table
 	failed := errors.New("no segment of the table can be read")
-	err := c.segments(dir, func(segment string) error {
+	err := c.segments(dir, func(segment string, _ int64) error {
 		definition, err := streams.ReadSegmentTable(c.options, segment)
 		if err != nil {
 			failed = err

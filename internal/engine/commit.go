@@ -30,13 +30,33 @@ func (e *Engine) runCommitter() {
 	defer close(e.syncs)
 	for {
 		g, open := e.collect()
-		if len(g.requests) > 0 {
-			e.commit(g)
-		}
+		e.lead(g)
 		if !open {
 			e.mark()
 			return
 		}
+	}
+}
+
+// lead commits what was collected. A control request parts it: what was sent before is a group of its
+// own, and on its way to the disk, when the control runs.
+func (e *Engine) lead(g *group) {
+	parted := &group{}
+	for _, r := range g.requests {
+		if r.control == nil {
+			parted.add(r)
+			continue
+		}
+		e.commitAny(parted)
+		parted = &group{}
+		r.control()
+	}
+	e.commitAny(parted)
+}
+
+func (e *Engine) commitAny(g *group) {
+	if len(g.requests) > 0 {
+		e.commit(g)
 	}
 }
 
@@ -116,10 +136,6 @@ func (e *Engine) apply(g *group) {
 	g.time = max(e.options.Clock.Now().UnixMicro(), e.lastTime)
 	e.lastTime = g.time
 	for _, r := range g.requests {
-		if r.control != nil {
-			r.control()
-			continue
-		}
 		if r.table != nil {
 			// The level of the table may have been raised since the stream was opened.
 			r.level = max(r.level, r.table.level())
@@ -184,6 +200,9 @@ func (r *request) place(g *group) error {
 		buckets[i] = b
 	}
 	r.pending.ack = Ack{Rows: r.rows, Offsets: make(map[int32]model.Range, 1)}
+	if r.rows == 0 && r.sequence != nil {
+		return r.placeNothing(g)
+	}
 	for i, part := range r.parts {
 		b, rows := buckets[i], part.batch.Rows
 		if rows == 0 {
@@ -199,6 +218,19 @@ func (r *request) place(g *group) error {
 		r.pending.ack.Offsets[part.bucket] = model.Range{From: covered.From, To: base + rows}
 	}
 	r.parts = nil
+	return nil
+}
+
+// placeNothing gives a batch without rows a place in the log, as a run without rows: its number counts,
+// and has to be known after a restart.
+func (r *request) placeNothing(g *group) error {
+	b, err := r.table.bucket(0)
+	if err != nil {
+		return err
+	}
+	g.touch(b)
+	base := b.Append(arrowipc.NewBuilder(r.table.layout).Finish(), []streams.Run{r.run(max(g.time, b.LastTime()), 0)})
+	r.pending.ack.Offsets[0] = model.Range{From: base, To: base}
 	return nil
 }
 
@@ -301,7 +333,7 @@ func (e *Engine) abandon(g *group, cause error) {
 		e.closeQuietly(file)
 	}
 	for _, r := range g.requests {
-		if r.pending.err == nil && r.control == nil {
+		if r.pending.err == nil {
 			r.pending.err = refusal
 			r.refuseRest()
 		}

@@ -47,6 +47,7 @@ type Engine struct {
 
 	// For the committer alone.
 	commits       *replication.CommitFile
+	orphans       []replication.Extent // of tables whose definition cannot be read
 	groupBegan    time.Time
 	groupRequests int   // in the newest group
 	lastTime      int64 // append time of the newest group, µs

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -22,11 +23,7 @@ type upkeep struct {
 // sealed notes that a bucket has a sealed segment. It is for the committer, which alone sees the
 // producers between two batches.
 func (u *upkeep) sealed(b *bucket) {
-	offsets := model.Offsets{}
-	for number, x := range b.table.knownExtents() {
-		offsets[number] = x.Next
-	}
-	snapshot := b.table.producers.snapshot(offsets)
+	snapshot := b.table.producers.snapshot(b.table.nextOffsets())
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.buckets == nil {
@@ -47,14 +44,15 @@ func (u *upkeep) take() (map[*bucket]bool, map[*table]*producersRecord) {
 	return buckets, snapshots
 }
 
-func (t *table) knownExtents() map[int32]streams.Extent {
+// nextOffsets gives for each bucket that was ever written the offset behind its last written row.
+func (t *table) nextOffsets() model.Offsets {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	known := make(map[int32]streams.Extent, len(t.extents))
+	offsets := model.Offsets{}
 	for number, x := range t.extents {
-		known[number] = x
+		offsets[number] = x.Next
 	}
-	return known
+	return offsets
 }
 
 // runMaintenance does now and then what nobody waits for: it ends plans, retires and rewrites
@@ -77,7 +75,9 @@ func (e *Engine) Maintain(ctx context.Context) {
 	e.plans.expire(now)
 	buckets, snapshots := e.upkeep.take()
 	if e.failed() == nil {
-		e.writeSnapshots(ctx, snapshots)
+		if err := e.writeSnapshots(ctx, snapshots); err != nil {
+			e.options.Logger.Warn("write snapshots of producers", "error", err) // the log still says it all
+		}
 		for b := range buckets {
 			if _, err := b.Rewrite(ctx); err != nil && ctx.Err() == nil && b.table.err() == nil {
 				e.options.Logger.Warn("rewrite segments", "table", b.table.definition.Load().Name, "bucket", b.number, "error", err)
@@ -119,27 +119,51 @@ func (e *Engine) retainAll(ctx context.Context, now time.Time) {
 		return
 	}
 	for _, t := range due {
+		if err := e.keepProducers(ctx, t); err != nil {
+			e.options.Logger.Warn("nothing is retired", "table", t.definition.Load().Name, "error", err)
+			continue
+		}
 		e.retain(ctx, t, now)
 	}
 }
 
+// keepProducers takes down what the log says of the producers of a table that nobody has written to
+// since the start, before segments with their runs go. A table that is written to has a snapshot of
+// each sealed segment.
+func (e *Engine) keepProducers(ctx context.Context, t *table) error {
+	if t.producers.isLoaded() {
+		return nil
+	}
+	if err := t.producers.load(); err != nil {
+		return err
+	}
+	var snapshot *producersRecord
+	err := e.control(ctx, func() error {
+		snapshot = t.producers.snapshot(t.nextOffsets())
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.writeSnapshots(ctx, map[*table]*producersRecord{t: snapshot})
+}
+
 // writeSnapshots writes the states of producers. The rows that a snapshot covers are made durable
 // first: it must never know of a batch that the log has lost.
-func (e *Engine) writeSnapshots(ctx context.Context, snapshots map[*table]*producersRecord) {
+func (e *Engine) writeSnapshots(ctx context.Context, snapshots map[*table]*producersRecord) error {
 	if len(snapshots) == 0 {
-		return
+		return nil
 	}
 	if err := e.Flush(ctx, model.Fsync); err != nil {
-		return // the log still says it all
+		return err
 	}
+	var errs []error
 	for t, snapshot := range snapshots {
-		if t.err() != nil {
-			continue
-		}
-		if err := writeCatalogFile(e.options.FS, t.dir(), producersFile, snapshot); err != nil {
-			e.options.Logger.Warn("write snapshot of producers", "table", t.definition.Load().Name, "error", err)
+		if t.err() == nil {
+			errs = append(errs, writeCatalogFile(e.options.FS, t.dir(), producersFile, snapshot))
 		}
 	}
+	return errors.Join(errs...)
 }
 
 // retain removes the segments of a table that its options and truncations give free.
@@ -185,6 +209,8 @@ func (e *Engine) roll(ctx context.Context, b *bucket) {
 
 // clearTrash removes what has been in the trash for longer than the grace time.
 func (e *Engine) clearTrash(now time.Time) {
+	e.catalog.changes.Lock() // what is brought back must not be removed
+	defer e.catalog.changes.Unlock()
 	for _, entry := range e.list(trashDir) {
 		path := trashDir + "/" + entry
 		since := now

@@ -49,6 +49,21 @@ type lease struct {
 	state   PlanState
 	latest  time.Time // the lease is not renewed beyond: plan.max-pin
 	release []func()
+	// readers counts the open reads of the plan, which keep it until latest; guarded by plans.mu.
+	readers int
+}
+
+// renew makes the lease last for life from now on, but not beyond latest. plans.mu is held.
+func (l *lease) renew(now time.Time, life time.Duration) {
+	l.state.Expires = earlier(now.Add(life), l.latest)
+}
+
+// expired says that the lease keeps its rows no longer. plans.mu is held.
+func (l *lease) expired(now time.Time) bool {
+	if l.readers > 0 {
+		return !now.Before(l.latest)
+	}
+	return !now.Before(l.state.Expires)
 }
 
 // Plan fixes what a read sees and pins its rows for PlanLife.
@@ -71,13 +86,11 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.state.Expires = earlier(now.Add(e.options.PlanLife), l.latest)
-	e.plans.mu.Lock()
-	if e.plans.byID == nil {
-		e.plans.byID = map[string]*lease{}
+	l.renew(now, e.options.PlanLife)
+	if err := e.plans.add(l); err != nil {
+		l.end()
+		return nil, err
 	}
-	e.plans.byID[id] = l
-	e.plans.mu.Unlock()
 	return &Plan{
 		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Follow: scan.To.Kind == BoundNever,
 		Expires: l.state.Expires, Schema: projection.Schema(), SchemaMessage: projection.SchemaMessage(),
@@ -121,17 +134,54 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
+// plansMax bounds the plans of the server, so that a client that plans and never reads does no harm.
+const plansMax = 1 << 16
+
+func (p *plans) add(l *lease) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.byID) >= plansMax {
+		return model.Errorf(model.Overloaded, "%d plans keep rows, and no more are allowed", plansMax).
+			WithRemedy("Cancel plans that are not read any more, or wait until they expire")
+	}
+	if p.byID == nil {
+		p.byID = map[string]*lease{}
+	}
+	p.byID[l.state.ID] = l
+	return nil
+}
+
+// attach makes a plan last while a read is open; detach ends that, and may be called more than once.
+func (p *plans) attach(id string) (detach func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.byID[id]
+	if l == nil {
+		return nil, planExpired(id).WithRemedy("Plan the read again")
+	}
+	l.readers++
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		l.readers--
+		l.renew(p.engine.options.Clock.Now(), p.engine.options.PlanLife)
+	}), nil
+}
+
+func planExpired(id string) *model.Error {
+	return model.Errorf(model.PlanExpired, "the plan %q has expired or was cancelled", id)
+}
+
 // RenewPlan makes a plan last PlanLife from now, at most plan.max-pin from its beginning.
 func (e *Engine) RenewPlan(id string) (time.Time, error) {
 	e.plans.mu.Lock()
 	defer e.plans.mu.Unlock()
 	now := e.options.Clock.Now()
 	l := e.plans.byID[id]
-	if l == nil || !now.Before(l.state.Expires) {
-		return time.Time{}, model.Errorf(model.PlanExpired, "the plan %q has expired or was cancelled", id).
-			WithRemedy("Plan the read again")
+	if l == nil || l.expired(now) {
+		return time.Time{}, planExpired(id).WithRemedy("Plan the read again")
 	}
-	l.state.Expires = earlier(now.Add(e.options.PlanLife), l.latest)
+	l.renew(now, e.options.PlanLife)
 	return l.state.Expires, nil
 }
 
@@ -142,7 +192,7 @@ func (e *Engine) CancelPlan(id string) error {
 	delete(e.plans.byID, id)
 	e.plans.mu.Unlock()
 	if l == nil {
-		return model.Errorf(model.PlanExpired, "the plan %q has expired or was cancelled", id)
+		return planExpired(id)
 	}
 	l.end()
 	return nil
@@ -164,7 +214,10 @@ func (p *plans) expire(now time.Time) {
 	var ended []*lease
 	p.mu.Lock()
 	for id, l := range p.byID {
-		if !now.Before(l.state.Expires) {
+		if l.readers > 0 {
+			l.renew(now, p.engine.options.PlanLife)
+		}
+		if l.expired(now) {
 			ended = append(ended, l)
 			delete(p.byID, id)
 		}

@@ -13,8 +13,10 @@ const (
 	producerWindow = 10_000
 	// producerNameMax bounds a producer's name, in bytes.
 	producerNameMax = 256
-	// producersMax bounds the producers that a table remembers; the one that was silent longest goes.
-	producersMax = 10_000
+	// producersMax bounds the producers that a table remembers, and producerBatchesMax their batches
+	// together, about 20 MB; the one that was silent longest goes.
+	producersMax       = 10_000
+	producerBatchesMax = 200_000
 )
 
 // producers is what a table knows of its producers. It follows from the log: the run tables of the
@@ -165,21 +167,26 @@ func (p *producers) open(name string, epoch int64) *producer {
 	return state
 }
 
-// makeRoom forgets the producer that was silent longest, where there are too many.
+// makeRoom forgets the producers that were silent longest, where there are too many.
 func (p *producers) makeRoom() {
-	if len(p.byName) < producersMax {
-		return
+	batches := 0
+	for _, state := range p.byName {
+		batches += len(state.window)
 	}
-	var oldest string
-	for name, state := range p.byName {
-		if oldest == "" || state.seen < p.byName[oldest].seen {
-			oldest = name
+	for len(p.byName) >= producersMax || len(p.byName) > 0 && batches >= producerBatchesMax {
+		var oldest string
+		for name, state := range p.byName {
+			if oldest == "" || state.seen < p.byName[oldest].seen {
+				oldest = name
+			}
 		}
+		batches -= len(p.byName[oldest].window)
+		delete(p.byName, oldest)
 	}
-	delete(p.byName, oldest)
 }
 
-// load reads the state from the snapshot and the log, once.
+// load reads the state from the snapshot and the log, once. Every put stream does so before it sends,
+// so that each segment that is sealed has a snapshot with all producers before it.
 func (p *producers) load() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -218,6 +225,13 @@ func (p *producers) load() error {
 	p.replay(found)
 	p.loaded = true
 	return nil
+}
+
+// isLoaded says that load was done.
+func (p *producers) isLoaded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.loaded
 }
 
 // replayed is a run of a producer as it was found in the log of a bucket.

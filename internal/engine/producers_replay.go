@@ -57,8 +57,16 @@ type producerRecord struct {
 	Epoch int64  `json:"epoch"`
 	Last  int64  `json:"last"`
 	Seen  int64  `json:"seen"`
+	// Previous describes the newest batch of the epoch before; nil if there is none.
+	Previous *previousRecord `json:"previous,omitempty"`
 	// Window holds for each batch its hash, as text, and bucket, from, to of each range.
 	Window []sequencedRecord `json:"window"`
+}
+
+type previousRecord struct {
+	Epoch  int64      `json:"epoch"`
+	Last   int64      `json:"last"`
+	Ranges [][3]int64 `json:"ranges"`
 }
 
 type sequencedRecord struct {
@@ -71,7 +79,7 @@ type sequencedRecord struct {
 func (p *producers) snapshot(offsets model.Offsets) *producersRecord {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.loaded || len(p.byName) == 0 {
+	if !p.loaded {
 		return nil
 	}
 	record := &producersRecord{Format: catalogFormat, Offsets: offsets}
@@ -81,14 +89,30 @@ func (p *producers) snapshot(offsets model.Offsets) *producersRecord {
 		window := state.window[max(0, len(state.window)-producerWindow):]
 		entry.Window = make([]sequencedRecord, len(window))
 		for i, batch := range window {
-			entry.Window[i].Hash = batch.hash
-			for _, r := range batch.ranges {
-				entry.Window[i].Ranges = append(entry.Window[i].Ranges, [3]int64{int64(r.bucket), r.from, r.to})
-			}
+			entry.Window[i] = sequencedRecord{Hash: batch.hash, Ranges: rangesRecord(batch.ranges)}
+		}
+		if state.previousLast >= 0 {
+			entry.Previous = &previousRecord{state.previousEpoch, state.previousLast, rangesRecord(state.previousOffsets)}
 		}
 		record.Producers = append(record.Producers, entry)
 	}
 	return record
+}
+
+func rangesRecord(ranges []bucketRange) [][3]int64 {
+	record := make([][3]int64, len(ranges))
+	for i, r := range ranges {
+		record[i] = [3]int64{int64(r.bucket), r.from, r.to}
+	}
+	return record
+}
+
+func rangesOf(record [][3]int64) []bucketRange {
+	ranges := make([]bucketRange, len(record))
+	for i, r := range record {
+		ranges[i] = bucketRange{int32(r[0]), r[1], r[2]}
+	}
+	return ranges
 }
 
 // readSnapshot reads the newest snapshot; none is an empty one.
@@ -105,11 +129,10 @@ func (p *producers) readSnapshot() (model.Offsets, error) {
 	for _, entry := range record.Producers {
 		state := &producer{epoch: entry.Epoch, last: entry.Last, seen: entry.Seen, previousLast: -1}
 		for _, batch := range entry.Window {
-			ranges := make([]bucketRange, len(batch.Ranges))
-			for i, r := range batch.Ranges {
-				ranges[i] = bucketRange{int32(r[0]), r[1], r[2]}
-			}
-			state.window = append(state.window, sequenced{batch.Hash, ranges})
+			state.window = append(state.window, sequenced{batch.Hash, rangesOf(batch.Ranges)})
+		}
+		if previous := entry.Previous; previous != nil {
+			state.previousEpoch, state.previousLast, state.previousOffsets = previous.Epoch, previous.Last, rangesOf(previous.Ranges)
 		}
 		p.byName[entry.Name] = state
 	}

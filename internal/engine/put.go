@@ -18,7 +18,8 @@ type Put struct {
 	// bucket and bucketBytes are where batches go that have no bucket key, and how much went there.
 	bucket      int32
 	bucketBytes int64
-	hashes      []uint64 // reused
+	router      *arrowipc.RowHasher // nil where there is no bucket key
+	hashes      []uint64            // reused
 	// refused is why a batch of the stream was refused: nothing behind it is applied. It is the
 	// committer's.
 	refused error
@@ -43,6 +44,12 @@ func (e *Engine) OpenPut(ctx context.Context, request PutRequest) (*Put, error) 
 		return nil, err
 	}
 	p := &Put{engine: e, table: t, request: request, decoder: decoder, level: max(t.level(), request.Durability)}
+	if p.router, err = t.newRouter(); err != nil {
+		return nil, err
+	}
+	if err := t.producers.load(); err != nil {
+		return nil, err
+	}
 	// Streams start at different buckets, so that writers of one table spread.
 	p.bucket = int32(e.streams.Add(1)-1) % definition.Buckets
 	return p, nil
@@ -61,11 +68,6 @@ func (p *Put) Send(ctx context.Context, header []byte, body [][]byte, sequence *
 	sequence, err := p.sequence(sequence)
 	if err != nil {
 		return nil, err
-	}
-	if sequence != nil {
-		if err := p.table.producers.load(); err != nil {
-			return nil, err
-		}
 	}
 	bytes := int64(len(header))
 	for _, slice := range body {
@@ -127,7 +129,7 @@ func checkSequence(s Sequence) error {
 func (p *Put) route(batches []*arrowipc.Batch) ([]part, error) {
 	buckets := p.table.definition.Load().Buckets
 	parts := make([]part, 0, len(batches))
-	if p.table.router != nil && buckets > 1 {
+	if p.router != nil && buckets > 1 {
 		for _, batch := range batches {
 			split, err := p.split(batch, uint64(buckets))
 			if err != nil {
@@ -153,7 +155,7 @@ func (p *Put) split(batch *arrowipc.Batch, buckets uint64) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.hashes, err = p.table.router.Hash(plain, p.hashes[:0]); err != nil {
+	if p.hashes, err = p.router.Hash(plain, p.hashes[:0]); err != nil {
 		return nil, fmt.Errorf("route rows to buckets: %w", err)
 	}
 	rows := map[int32][]int32{}

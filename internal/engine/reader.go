@@ -29,6 +29,8 @@ type Reader struct {
 	sources    []*source
 	turn       int // index of the source to look at first
 	ended      bool
+	word       string  // of the end mark, where everything is read
+	detach     func()  // from the plan; nil where there is none
 	waiting    []piece // parts of a batch that was cut into smaller messages
 	buffers    []int   // reused
 }
@@ -87,7 +89,7 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{engine: e, table: t, scan: scan, projection: projection, follow: scan.To.Kind == BoundNever, left: -1}
+	r := &Reader{engine: e, table: t, scan: scan, projection: projection, follow: scan.To.Kind == BoundNever, left: -1, word: EndComplete}
 	if scan.HasLimit {
 		r.left = scan.Limit
 	}
@@ -95,6 +97,11 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 		r.sources = append(r.sources, &source{number: number, next: covered.From, to: covered.To})
 	}
 	slices.SortFunc(r.sources, func(a, b *source) int { return int(a.number - b.number) })
+	if scan.Plan != "" {
+		if r.detach, err = e.plans.attach(scan.Plan); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
 }
 
@@ -104,6 +111,9 @@ func (r *Reader) SchemaMessage() []byte { return r.projection.SchemaMessage() }
 // Close ends the read.
 func (r *Reader) Close() {
 	r.waiting = nil
+	if r.detach != nil {
+		r.detach()
+	}
 	for _, s := range r.sources {
 		if s.cursor != nil {
 			s.cursor.Close()
@@ -124,6 +134,9 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		if r.left == 0 {
 			return r.end(EndLimit), nil
 		}
+		if err := r.stopFollowing(); err != nil {
+			return Chunk{}, err
+		}
 		// Before looking: what is published after this wakes the wait.
 		published := r.table.published.wait()
 		found, err := r.advance()
@@ -134,7 +147,7 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 			continue
 		}
 		if !r.follow {
-			return r.end(EndComplete), nil
+			return r.end(r.word), nil
 		}
 		if err := r.table.err(); err != nil {
 			return Chunk{}, err
@@ -142,11 +155,32 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		select {
 		case <-published:
 		case <-r.engine.draining:
-			return r.end(EndDraining), nil
 		case <-ctx.Done():
 			return Chunk{}, ctx.Err()
 		}
 	}
+}
+
+// stopFollowing makes a read that follows one that ends with what is readable now, once the engine
+// drains: streams that were open before may go on writing.
+func (r *Reader) stopFollowing() error {
+	select {
+	case <-r.engine.draining:
+	default:
+		return nil
+	}
+	if !r.follow {
+		return nil
+	}
+	for _, s := range r.sources {
+		rows, err := r.table.readable(s.number)
+		if err != nil {
+			return err
+		}
+		s.to = max(s.next, rows.To)
+	}
+	r.follow, r.word = false, EndDraining
+	return nil
 }
 
 // end makes the end mark.
@@ -258,36 +292,60 @@ func (r *Reader) reshapes(b *arrowipc.Batch) bool {
 	if r.scan.Plain && b.Codec != arrowipc.NoCodec {
 		return true
 	}
-	return r.scan.MessageBytes > 0 && b.Rows > 1 && r.size(b) > int64(r.scan.MessageBytes)
+	return b.Rows > 1 && r.size(b) > r.limit()
 }
 
-// fit cuts a piece, which lies on the heap and is plain, to the size of message that the client
-// wants.
+// fit puts a piece, which lies on the heap and is plain, among those that wait, in parts no larger
+// than the client wants unless one row is.
 func (r *Reader) fit(p piece) error {
-	limit := int64(r.scan.MessageBytes)
+	limit := r.limit()
 	size := r.size(p.batch)
-	if limit <= 0 || size <= limit || p.batch.Rows <= 1 {
+	if size <= limit || p.batch.Rows <= 1 {
 		r.waiting = append(r.waiting, p)
 		return nil
 	}
-	step := max(1, p.batch.Rows*limit/(size+1))
+	step := max(1, p.batch.Rows/(size/limit+1))
 	for row := int64(0); row < p.batch.Rows; row += step {
-		cut, err := arrowipc.Slice(p.batch, row, min(row+step, p.batch.Rows))
+		batch, err := arrowipc.Slice(p.batch, row, min(row+step, p.batch.Rows))
 		if err != nil {
 			return err
 		}
-		r.waiting = append(r.waiting, piece{batch: cut, bucket: p.bucket, offset: p.offset + row, times: p.times, time: p.time})
+		part := piece{batch: batch, bucket: p.bucket, offset: p.offset + row, times: p.times, time: p.time}
+		if err := r.fit(part); err != nil { // rows differ in size
+			return err
+		}
 	}
 	return nil
 }
 
-// size is about what the message of a batch takes, in bytes.
+// messageBytesDefault is the largest message where the client names none. Clients take 4 MiB by
+// default; app_metadata and the framing need a little of it.
+const messageBytesDefault = 4<<20 - 64<<10
+
+// limit is the size of the largest message that the client wants.
+func (r *Reader) limit() int64 {
+	if r.scan.MessageBytes > 0 {
+		return int64(r.scan.MessageBytes)
+	}
+	return messageBytesDefault
+}
+
+// size is about what the message of a batch takes, in bytes, and rather more.
 func (r *Reader) size(b *arrowipc.Batch) int64 {
-	const metadata = 1 << 10
-	size := int64(metadata)
+	const (
+		metadata   = 1 << 10
+		perBuffer  = 24 // its place in the metadata, and half of its node
+		alignment  = 64
+		systemRow  = 4 + 8 + 8
+		systemRest = 3 * (alignment + 2*perBuffer)
+	)
 	r.buffers = r.projection.AppendBuffers(r.buffers[:0], b)
+	size := int64(metadata + perBuffer*len(r.buffers))
 	for _, i := range r.buffers {
-		size += b.Buffers[i].Length
+		size += (b.Buffers[i].Length + alignment - 1) &^ (alignment - 1)
+	}
+	if r.scan.SystemColumns {
+		size += systemRow*b.Rows + systemRest
 	}
 	return size
 }

@@ -51,7 +51,8 @@ func (e *Engine) recover() error {
 	if err := e.options.FS.SyncAll(); err != nil {
 		return errors.Join(fmt.Errorf("sync what was recovered: %w", err), commits.Close())
 	}
-	if err := e.commits.Checkpoint(append(e.extents(), extents.unknown(e)...)); err != nil {
+	e.orphans = extents.unknown(e)
+	if err := e.commits.Checkpoint(e.extents()); err != nil {
 		return errors.Join(err, commits.Close())
 	}
 	for _, finding := range e.recovery.Findings {
@@ -238,9 +239,10 @@ func (e *Engine) list(dir string) []string {
 	return names
 }
 
-// extents gives the newest extent of every bucket that was ever written.
+// extents gives the newest extent of every bucket that was ever written, also of tables that wait for
+// their definition to be made anew.
 func (e *Engine) extents() []replication.Extent {
-	var all []replication.Extent
+	all := slices.Clone(e.orphans)
 	for _, t := range e.catalog.all() {
 		all = append(all, t.recordedExtents()...)
 	}

@@ -25,7 +25,8 @@ type request struct {
 	roll *bucket
 	// level is what the acknowledgement waits for.
 	level model.Durability
-	// control runs in the committer, alone, before the requests behind it.
+	// control runs in the committer between two groups: behind the requests before it, which have been
+	// written by then, and before those behind it. Such a request has nothing else.
 	control func()
 
 	pending Pending

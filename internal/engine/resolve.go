@@ -47,11 +47,8 @@ func (t *table) checkBounds(scan Scan) error {
 				With("table", definition.Name.String()).With("table_id", definition.ID).
 				WithRemedy("Start from earliest or latest")
 		}
-		for number := range bound.Position.Offsets {
-			if number < 0 || number >= definition.Buckets {
-				return model.Errorf(model.BadRequest, "table %s has no bucket %d", definition.Name, number).
-					WithRemedy("Buckets are numbered from 0 to %d", definition.Buckets-1)
-			}
+		if err := t.checkBuckets(bound.Position.Offsets); err != nil {
+			return err
 		}
 	}
 	if scan.From.Kind == BoundNever {
@@ -59,6 +56,18 @@ func (t *table) checkBounds(scan Scan) error {
 	}
 	if scan.HasLimit && scan.Limit < 0 {
 		return model.Errorf(model.BadRequest, "limit is %d", scan.Limit).WithRemedy("Leave it out for all rows")
+	}
+	return nil
+}
+
+// checkBuckets refuses offsets of buckets that the table does not have.
+func (t *table) checkBuckets(offsets model.Offsets) error {
+	definition := t.definition.Load()
+	for _, number := range offsets.Buckets() {
+		if number < 0 || number >= definition.Buckets {
+			return model.Errorf(model.BadRequest, "table %s has no bucket %d", definition.Name, number).
+				WithRemedy("Buckets are numbered from 0 to %d", definition.Buckets-1)
+		}
 	}
 	return nil
 }

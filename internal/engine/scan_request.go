@@ -54,7 +54,8 @@ type Scan struct {
 	HasLimit bool
 	// SystemColumns adds _bucket, _offset and _timestamp behind the columns.
 	SystemColumns bool
-	// MessageBytes is the largest message wanted, in bytes; 0 means as stored (below 4 MB).
+	// MessageBytes is the largest message wanted, in bytes; 0 means 4 MiB − 64 KiB. A larger
+	// row goes alone.
 	MessageBytes int
 	// Plain asks for uncompressed buffers, whatever is stored.
 	Plain bool

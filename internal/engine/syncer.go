@@ -29,6 +29,8 @@ type dirty struct {
 	dirs   map[string]bool
 	sealed []vfs.File
 	bytes  int64
+	// sequence is that of the newest group that was written, synced or not.
+	sequence int64
 }
 
 func (d *dirty) add(g *group) {
@@ -40,6 +42,7 @@ func (d *dirty) add(g *group) {
 	}
 	d.sealed = append(d.sealed, g.written.Sealed...)
 	d.bytes += g.bytes
+	d.sequence = max(d.sequence, g.sequence)
 }
 
 // runSyncer syncs and publishes what the committer has written, group after group. All groups that
@@ -57,7 +60,7 @@ func (e *Engine) runSyncer() {
 		}
 		needed = needed || d.bytes >= dirtyBytesMax
 		if needed && e.failed() == nil {
-			e.sync(d, groups)
+			e.sync(d)
 		}
 		for _, g := range groups {
 			e.finish(g)
@@ -87,7 +90,7 @@ func (e *Engine) waitingGroups() []*group {
 
 // sync makes everything durable that was written. A failed sync is never tried again: what the
 // files hold is unknown, so nothing is written until the server is restarted.
-func (e *Engine) sync(d *dirty, groups []*group) {
+func (e *Engine) sync(d *dirty) {
 	began := e.options.Clock.Now()
 	if err := e.syncFiles(d); err != nil {
 		e.fail(fmt.Errorf("sync: %w", err))
@@ -95,11 +98,8 @@ func (e *Engine) sync(d *dirty, groups []*group) {
 	}
 	e.counters.syncs.Add(1)
 	e.counters.syncMicros.Add(e.options.Clock.Now().Sub(began).Microseconds())
-	for _, g := range groups {
-		if g.sequence > 0 {
-			e.synced.Store(g.sequence)
-		}
-	}
+	// Groups that did not ask for a sync may have been written since the last one: they count too.
+	e.synced.Store(max(e.synced.Load(), d.sequence))
 	for _, file := range d.sealed {
 		e.closeQuietly(file)
 	}
@@ -160,7 +160,7 @@ func (e *Engine) publish(g *group, reached model.Durability) {
 // complete answers the requests of a group whose level has been reached, and those that failed.
 func (e *Engine) complete(g *group, reached model.Durability) {
 	for _, r := range g.requests {
-		if r.finished || r.control != nil || r.pending.err == nil && r.level > reached {
+		if r.finished || r.pending.err == nil && r.level > reached {
 			continue
 		}
 		if r.pending.err == nil {
@@ -173,6 +173,7 @@ func (e *Engine) complete(g *group, reached model.Durability) {
 		for _, part := range r.parts {
 			part.batch.Release()
 		}
+		r.parts = nil // whoever holds the acknowledgement does not hold the rows
 		e.budget.Release(r.bytes)
 		r.finished = true
 		close(r.pending.done)

@@ -14,8 +14,8 @@ import (
 type table struct {
 	engine *Engine
 	layout *arrowipc.Layout
-	// router hashes the bucket key; nil where there is none.
-	router *arrowipc.RowHasher
+	// key are the columns of the bucket key; nil where there is none.
+	key []int
 	// definition and options are replaced as a whole when the table is altered.
 	definition atomic.Pointer[model.Table]
 	options    atomic.Pointer[model.Options]
@@ -53,16 +53,24 @@ func newTable(e *Engine, record *tableRecord) (*table, error) {
 		extents: map[int32]streams.Extent{}, starts: record.Starts,
 	}
 	if len(record.definition.BucketKey) > 0 {
-		columns := make([]int, len(record.definition.BucketKey))
+		t.key = make([]int, len(record.definition.BucketKey))
 		for i, name := range record.definition.BucketKey {
-			columns[i] = layout.ColumnIndex(name)
+			t.key[i] = layout.ColumnIndex(name)
 		}
-		if t.router, err = arrowipc.NewRowHasher(layout, columns); err != nil {
+		if _, err := t.newRouter(); err != nil {
 			return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
 		}
 	}
 	t.producers.table = t
 	return t, t.define(record.definition)
+}
+
+// newRouter makes what hashes the bucket key, for one goroutine at a time; nil where there is none.
+func (t *table) newRouter() (*arrowipc.RowHasher, error) {
+	if t.key == nil {
+		return nil, nil
+	}
+	return arrowipc.NewRowHasher(t.layout, t.key)
 }
 
 // define sets another definition with the same schema.
