@@ -87,6 +87,11 @@ func (c *CommitFile) Checkpoint(extents []Extent) error {
 		kind: kindCheckpoint, generation: c.next.generation + 1,
 		sequence: c.next.sequence, synced: c.next.sequence - 1, extents: extents,
 	}
+	// The file in use comes back later, when the disk may be full: it gets its blocks while there is
+	// room for them.
+	if err := c.prepare(c.active, r.size()); err != nil && !errors.Is(err, vfs.ErrDiskFull) {
+		return fmt.Errorf("checkpoint of the commit file: %w", err)
+	}
 	if err := c.prepare(other, r.size()); err != nil {
 		return fmt.Errorf("checkpoint of the commit file: %w", err)
 	}
@@ -104,6 +109,7 @@ func (c *CommitFile) Checkpoint(extents []Extent) error {
 }
 
 // prepare opens or makes file i, with written blocks for a checkpoint of that size and what follows.
+// On a full disk a file that the checkpoint fits into will do.
 func (c *CommitFile) prepare(i int, checkpoint int64) error {
 	if c.files[i] == nil {
 		if err := c.options.FS.MkdirAll(c.options.Dir); err != nil {
@@ -132,7 +138,11 @@ func (c *CommitFile) prepare(i int, checkpoint int64) error {
 	const chunk = 1 << 20
 	zeros := make([]byte, chunk)
 	for at := size; at < want; at += chunk {
-		if err := c.files[i].WriteAt([][]byte{zeros[:min(chunk, want-at)]}, at); err != nil {
+		err := c.files[i].WriteAt([][]byte{zeros[:min(chunk, want-at)]}, at)
+		if errors.Is(err, vfs.ErrDiskFull) && size >= checkpoint {
+			break
+		}
+		if err != nil {
 			return err
 		}
 	}

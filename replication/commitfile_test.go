@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -220,6 +221,41 @@ func TestDamagedNewestCheckpoint(t *testing.T) {
 	if !recovered.Lost || len(recovered.Findings) == 0 {
 		t.Errorf("lost is %t with findings %v, want it to be noticed", recovered.Lost, recovered.Findings)
 	}
+}
+
+// TestFullDisk opens a commit file again where there is no room for another byte: after its first
+// checkpoint it needs none.
+func TestFullDisk(t *testing.T) {
+	mem := vfs.NewMem(vfs.MemOptions{})
+	extents := []Extent{extentAt(1)}
+	checkpoint := func(want error) {
+		t.Helper()
+		c, recovered, err := OpenCommitFile(Options{FS: mem, BytesMax: 4 << 10})
+		if err != nil || recovered.Lost {
+			t.Fatalf("%+v, %v", recovered, err)
+		}
+		if err := c.Checkpoint(extents); !errors.Is(err, want) {
+			t.Errorf("a checkpoint of %d extents: got %v, want %v", len(extents), err, want)
+		}
+		if want == nil {
+			if _, err := c.Append(extents[:1], 0); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	checkpoint(nil)
+	mem.SetCapacity(1)
+	checkpoint(nil)
+	checkpoint(nil)
+	extents = make([]Extent, 60) // fits into the file, but not with the usual room behind
+	checkpoint(nil)
+	extents = make([]Extent, 1000)
+	checkpoint(vfs.ErrDiskFull)
+	mem.SetCapacity(0)
+	checkpoint(nil)
 }
 
 func TestOptions(t *testing.T) {

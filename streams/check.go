@@ -16,16 +16,17 @@ type Finding struct {
 	// Path is the file, Position the byte in it at which the damage begins.
 	Path     string
 	Position int64
-	// FirstOffset and LastOffset are the rows that are lost by it; LastOffset is one less than
-	// FirstOffset where no row is known to be.
+	// FirstOffset and LastOffset are the rows that are lost by it, both included; −1 where none are.
+	// LastOffset is one less than FirstOffset where it is not known how many are.
 	FirstOffset, LastOffset int64
 	// Detail says what was expected and what was there.
 	Detail string
 }
 
 // CheckSegment reads every byte of the segment at path, and its index where there is one, and reports
-// what is not as it was written. An error says that the disk could not be read.
-func CheckSegment(options Options, path string, report func(Finding)) (err error) {
+// what is not as it was written. end is the offset behind its last row; negative where that is not
+// known, the index is asked then. An error says that the disk could not be read.
+func CheckSegment(options Options, path string, end int64, report func(Finding)) (err error) {
 	options = options.withDefaults()
 	if err := options.validate(); err != nil {
 		return err
@@ -40,27 +41,48 @@ func CheckSegment(options Options, path string, report func(Finding)) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	c := segmentCheck{options: options, path: path, report: report}
+	c := segmentCheck{options: options, path: path, end: end, report: report}
 	if err := c.head(w); err != nil {
 		return err
 	}
 	if err := c.scan.run(); err != nil {
 		return err
 	}
+	x, fault := readIndex(options.FS, c.indexPath())
+	if failed := asReadError(fault); failed != nil {
+		return failed
+	}
+	if fault == nil && c.end < 0 && x.id == c.scan.id {
+		c.end = x.next
+	}
 	c.batches()
-	return c.index()
+	c.index(x, fault)
+	return nil
 }
 
 // segmentCheck is one run of CheckSegment.
 type segmentCheck struct {
 	options Options
 	path    string
+	end     int64 // the offset behind the last row; negative if it is not known
 	report  func(Finding)
 	scan    scanner
 }
 
+func (c *segmentCheck) indexPath() string {
+	return strings.TrimSuffix(c.path, segmentSuffix) + indexSuffix
+}
+
+// find reports damage to the rows from..to, none if they are equal; to is −1 if it is not known.
 func (c *segmentCheck) find(position, from, to int64, detail string) {
-	c.report(Finding{Path: c.path, Position: position, FirstOffset: from, LastOffset: to - 1, Detail: detail})
+	f := Finding{Path: c.path, Position: position, FirstOffset: from, LastOffset: to - 1, Detail: detail}
+	switch to {
+	case -1:
+		f.LastOffset = from - 1
+	case from:
+		f.FirstOffset, f.LastOffset = -1, -1
+	}
+	c.report(f)
 }
 
 // head checks the schema message and prepares the scan of the batches.
@@ -92,7 +114,7 @@ func (c *segmentCheck) head(w *window) error {
 	if fault == nil {
 		return nil
 	}
-	c.find(0, base, base, fault.Error())
+	c.find(0, base, base, fault.Error()) // the rows can be read without it
 	if any {
 		c.scan.id, c.scan.schema, c.scan.position = first.id, first.schema, first.position
 		c.scan.chain = first.previous
@@ -108,35 +130,34 @@ func (c *segmentCheck) batches() {
 	for _, d := range found {
 		c.find(d.position, d.from, d.to, d.detail)
 	}
-	if s.fault != nil {
-		c.find(s.position, s.next, s.next, s.fault.Error())
+	switch {
+	case s.fault != nil && c.end < s.next:
+		c.find(s.position, s.next, -1, s.fault.Error())
+	case s.fault != nil:
+		c.find(s.position, s.next, c.end, s.fault.Error())
+	case s.next < c.end:
+		c.find(s.position, s.next, c.end, "rows are missing at the end of the file")
 	}
 	for i := 1; i < len(s.entries); i++ {
 		if before, e := s.entries[i-1], s.entries[i]; e.time < before.time {
-			c.find(e.position, e.offset, e.offset, fmt.Sprintf("the append time falls from %d to %d", before.time, e.time))
+			c.find(e.position, e.offset, e.offset+int64(e.rows), fmt.Sprintf("the append time falls from %d to %d", before.time, e.time))
 		}
 	}
 }
 
-// index compares the index file with what the scan has found.
-func (c *segmentCheck) index() error {
-	path := strings.TrimSuffix(c.path, segmentSuffix) + indexSuffix
-	x, err := readIndex(c.options.FS, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if failed := asReadError(err); failed != nil {
-		return failed
+// index compares the index file with what the scan has found; fault says that it could not be read.
+func (c *segmentCheck) index(x *segmentIndex, fault error) {
+	if errors.Is(fault, fs.ErrNotExist) {
+		return
 	}
 	s := &c.scan
-	if err == nil && (x.id != s.id || x.end != s.position || x.next != s.next || x.chain != s.chain ||
+	if fault == nil && (x.id != s.id || x.end != s.position || x.next != s.next || x.chain != s.chain ||
 		!slices.Equal(x.entries, s.entries)) {
-		err = errors.New("it does not agree with the segment")
+		fault = errors.New("it does not agree with the segment")
 	}
-	if err != nil {
-		c.report(Finding{Path: path, FirstOffset: s.next, LastOffset: s.next - 1, Detail: err.Error()})
+	if fault != nil {
+		c.report(Finding{Path: c.indexPath(), FirstOffset: -1, LastOffset: -1, Detail: fault.Error()})
 	}
-	return nil
 }
 
 // ReadSegmentTable gives the definition of the table that the segment at path belongs to, as it was

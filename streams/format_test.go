@@ -99,24 +99,22 @@ func TestReadSegmentTable(t *testing.T) {
 }
 
 // TestEveryFlippedBitIsFound flips each bit of a segment, padding included: CheckSegment names the
-// damage, VerifyExtent refuses the extent, and no reader gets a row that is not right.
+// damage and the rows of the batch, whether the end is known from the caller or from the index,
+// VerifyExtent refuses the extent, and no reader gets a row that is not right.
 func TestEveryFlippedBitIsFound(t *testing.T) {
 	fs := newFS(t)
 	extents := writeSegment(t, fs)
 	last := extents[len(extents)-1]
 	path := last.Segment.Path()
-	size := int64(len(fileBytes(t, fs, path)))
+	content := fileBytes(t, fs, path)
+	size := int64(len(content))
+	parts := append([]Extent{{End: prefixBytes + int64(binary.LittleEndian.Uint32(content[4:]))}}, extents...)
 	options := testOptions(fs)
 	for position := range size {
 		bit := uint(position) % 8
 		flipBit(t, fs, path, position, bit)
-		findings := 0
-		if err := CheckSegment(options, path, func(Finding) { findings++ }); err != nil {
-			t.Fatalf("byte %d: %v", position, err)
-		}
-		if findings == 0 {
-			t.Errorf("byte %d: CheckSegment finds nothing", position)
-		}
+		checkFinding(t, options, -1, parts, position)
+		checkFinding(t, options, last.Next, parts, position)
 		if err := VerifyExtent(options, Extent{Segment: last.Segment}, last); err == nil {
 			t.Errorf("byte %d: VerifyExtent finds nothing", position)
 		}
@@ -125,9 +123,32 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 		}
 		flipBit(t, fs, path, position, bit)
 	}
-	if err := CheckSegment(options, path, func(f Finding) { t.Errorf("%+v", f) }); err != nil {
+	if err := CheckSegment(options, path, -1, func(f Finding) { t.Errorf("%+v", f) }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// checkFinding wants CheckSegment to name the rows of the batch that a flipped bit lies in; no rows
+// for the schema message, which parts begins with, and for a batch without rows.
+func checkFinding(t *testing.T, options Options, end int64, parts []Extent, position int64) {
+	t.Helper()
+	path := parts[len(parts)-1].Segment.Path()
+	first, last := int64(-1), int64(-1)
+	for i, part := range parts[1:] {
+		if before := parts[i]; before.End <= position && position < part.End && before.Next < part.Next {
+			first, last = before.Next, part.Next-1
+		}
+	}
+	var found []Finding
+	if err := CheckSegment(options, path, end, func(f Finding) { found = append(found, f) }); err != nil {
+		t.Fatalf("byte %d: %v", position, err)
+	}
+	for _, f := range found {
+		if f.Path == path && f.Position <= position && f.FirstOffset == first && f.LastOffset == last {
+			return
+		}
+	}
+	t.Errorf("byte %d: got %+v, want rows %d to %d", position, found, first, last)
 }
 
 // readDamaged opens a segment with a flipped bit: every row that is given must be right.
@@ -177,7 +198,7 @@ func TestEveryPrefixIsFound(t *testing.T) {
 			t.Fatalf("%d of %d bytes: VerifyExtent finds nothing", size, len(content))
 		}
 		findings := 0
-		if err := CheckSegment(options, path, func(Finding) { findings++ }); err != nil {
+		if err := CheckSegment(options, path, -1, func(Finding) { findings++ }); err != nil {
 			t.Fatal(err)
 		}
 		// The index tells of what is missing at the end of a batch.
@@ -260,7 +281,7 @@ func TestSegmentBytesAsValues(t *testing.T) {
 		t.Errorf("entries %+v and damage %+v, want the second batch and rows 0 to 7", s.entries, s.damage)
 	}
 	findings := 0
-	if err := CheckSegment(options, at.Segment.Path(), func(Finding) { findings++ }); err != nil || findings != 1 {
+	if err := CheckSegment(options, at.Segment.Path(), -1, func(Finding) { findings++ }); err != nil || findings != 1 {
 		t.Errorf("%d findings and error %v, want 1", findings, err)
 	}
 }
@@ -341,7 +362,7 @@ func TestWideBatch(t *testing.T) {
 			t.Errorf("runs %+v, error %v", runs, err)
 		}
 	}
-	if err := CheckSegment(options, b.segmentName(0).Path(), func(f Finding) { t.Errorf("%+v", f) }); err != nil {
+	if err := CheckSegment(options, b.segmentName(0).Path(), -1, func(f Finding) { t.Errorf("%+v", f) }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -251,7 +251,7 @@ func (s *script) offsetAt(time int64) string {
 
 func (s *script) checkCommand(path string) string {
 	var out strings.Builder
-	err := CheckSegment(s.options, path, func(f Finding) {
+	err := CheckSegment(s.options, path, -1, func(f Finding) {
 		fmt.Fprintf(&out, "byte %d, rows %d..%d: %s\n", f.Position, f.FirstOffset, f.LastOffset, f.Detail)
 	})
 	return out.String() + message(err)

@@ -55,7 +55,7 @@ func readSegmentHead(get fetch) (*segmentHead, error) {
 		return nil, err
 	}
 	if mark := binary.LittleEndian.Uint32(prefix); mark != continuation {
-		return nil, fmt.Errorf("the file begins with %08x, want %08x", mark, uint32(continuation))
+		return nil, fmt.Errorf("the schema message begins with %08x, want %08x", mark, uint32(continuation))
 	}
 	size := prefixBytes + int64(binary.LittleEndian.Uint32(prefix[4:]))
 	if size > schemaBytesMax || size%alignment != 0 {
