@@ -58,6 +58,20 @@ func changing(a action) action {
 	return a
 }
 
+// resultElements bounds the elements of a list in one Result.
+const resultElements = 1000
+
+// sendParts sends a list in parts of resultElements, at least one.
+func sendParts[T any](all []T, send func(part []T, more bool) error) error {
+	for {
+		part := all[:min(len(all), resultElements)]
+		all = all[len(part):]
+		if err := send(part, len(all) > 0); err != nil || len(all) == 0 {
+			return err
+		}
+	}
+}
+
 // done is the result of an action that has nothing to say.
 type done struct{}
 

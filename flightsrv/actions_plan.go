@@ -14,7 +14,7 @@ import (
 func (s *service) planActions() []action {
 	return []action{
 		changing(jsonAction("CancelPlan", "Gives up a plan, so that its rows are no longer pinned.", answering(s.cancelPlan))),
-		jsonAction("ListPlans", "Lists the plans, and how many rows each one pins.", answering(s.listPlans)),
+		jsonAction("ListPlans", "Lists the plans, and how many rows each one pins.", s.listPlans),
 		{
 			name: "CancelFlightInfo", changes: true, run: s.cancelFlightInfo,
 			description: "Gives up the plan of a FlightInfo. The body is the protobuf of a CancelFlightInfoRequest.",
@@ -42,10 +42,13 @@ type planDescription struct {
 	PinnedRows int64     `json:"pinned_rows"`
 }
 
-func (s *service) listPlans(context.Context, *noFields) (any, error) {
-	return struct {
-		Plans []planDescription `json:"plans"`
-	}{describePlans(s.engine.Plans())}, nil
+func (s *service) listPlans(_ context.Context, _ *noFields, send sendResult) error {
+	return sendParts(describePlans(s.engine.Plans()), func(plans []planDescription, more bool) error {
+		return send(struct {
+			Plans []planDescription `json:"plans"`
+			More  bool              `json:"more,omitzero"`
+		}{plans, more})
+	})
 }
 
 func (s *service) cancelFlightInfo(_ context.Context, body []byte, send sendResult) error {

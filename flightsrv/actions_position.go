@@ -131,9 +131,6 @@ func (s *service) openProducer(ctx context.Context, request *openProducerRequest
 	return describeProducer(state), nil
 }
 
-// producersMax bounds the producers of one Result.
-const producersMax = 1000
-
 func (s *service) listProducers(_ context.Context, request *tableRequest, send sendResult) error {
 	name, err := parseTable(request.Table)
 	if err != nil {
@@ -143,20 +140,15 @@ func (s *service) listProducers(_ context.Context, request *tableRequest, send s
 	if err != nil {
 		return err
 	}
-	var result struct {
-		Producers []producerState `json:"producers"`
-		More      bool            `json:"more,omitzero"`
-	}
-	for {
-		part := states[:min(len(states), producersMax)]
-		states = states[len(part):]
-		result.Producers, result.More = make([]producerState, len(part)), len(states) > 0
+	return sendParts(states, func(part []engine.ProducerState, more bool) error {
+		described := make([]producerState, len(part))
 		for i, state := range part {
-			result.Producers[i] = describeProducer(state)
-			result.Producers[i].Producer = state.Producer
+			described[i] = describeProducer(state)
+			described[i].Producer = state.Producer
 		}
-		if err := send(result); err != nil || !result.More {
-			return err
-		}
-	}
+		return send(struct {
+			Producers []producerState `json:"producers"`
+			More      bool            `json:"more,omitzero"`
+		}{described, more})
+	})
 }

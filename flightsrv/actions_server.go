@@ -83,11 +83,14 @@ func (s *service) databaseActions() []action {
 		changing(jsonAction("CreateDatabase", "Makes a database.", answering(s.createDatabase))),
 		changing(jsonAction("DropDatabase", "Drops a database; with cascade, its tables too.", answering(s.dropDatabase))),
 		jsonAction("ListDatabases", "Lists the databases.",
-			answering(func(context.Context, *noFields) (any, error) {
-				return struct {
-					Databases []string `json:"databases"`
-				}{s.engine.Databases()}, nil
-			})),
+			func(_ context.Context, _ *noFields, send sendResult) error {
+				return sendParts(s.engine.Databases(), func(databases []string, more bool) error {
+					return send(struct {
+						Databases []string `json:"databases"`
+						More      bool     `json:"more,omitzero"`
+					}{databases, more})
+				})
+			}),
 	}
 }
 

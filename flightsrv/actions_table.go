@@ -2,7 +2,7 @@ package flightsrv
 
 import (
 	"context"
-	"slices"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,13 +15,13 @@ import (
 // tableActions make, describe, change and drop tables.
 func (s *service) tableActions() []action {
 	return []action{
-		changing(jsonAction("CreateTable", "Makes a table from an Arrow schema or from columns.", answering(s.createTable))),
-		changing(jsonAction("AlterTable", "Changes a table, all changes or none.", answering(s.alterTable))),
-		jsonAction("DescribeTable", "Describes a table and its buckets, 1000 of them at most.", answering(s.describeTable)),
+		changing(jsonAction("CreateTable", "Makes a table from an Arrow schema or from columns.", describing(s, s.createTable))),
+		changing(jsonAction("AlterTable", "Changes a table, all changes or none.", describing(s, s.alterTable))),
+		jsonAction("DescribeTable", "Describes a table and its buckets, 1000 of them a Result.", describing(s, s.describeTable)),
 		changing(jsonAction("DropTable", "Drops a table; UndropTable brings it back for a time.", answering(s.dropTable))),
-		changing(jsonAction("UndropTable", "Brings back the table of a name that was dropped last.", answering(s.undropTable))),
-		changing(jsonAction("RenameTable", "Gives a table another name.", answering(s.renameTable))),
-		changing(jsonAction("TruncateTable", "Removes the rows before a position, or all.", answering(s.truncateTable))),
+		changing(jsonAction("UndropTable", "Brings back the table of a name that was dropped last.", describing(s, s.undropTable))),
+		changing(jsonAction("RenameTable", "Gives a table another name.", describing(s, s.renameTable))),
+		changing(jsonAction("TruncateTable", "Removes the rows before a position, or all.", describing(s, s.truncateTable))),
 		jsonAction("TableStats", "Tells rows and bytes of a table and of each of its buckets.", s.tableStats),
 	}
 }
@@ -39,7 +39,7 @@ type createTableRequest struct {
 	ExistOK     bool              `json:"exist_ok"`
 }
 
-func (s *service) createTable(ctx context.Context, request *createTableRequest) (any, error) {
+func (s *service) createTable(ctx context.Context, request *createTableRequest) (*model.Table, error) {
 	name, err := parseTable(request.Table)
 	if err != nil {
 		return nil, err
@@ -60,11 +60,7 @@ func (s *service) createTable(ctx context.Context, request *createTableRequest) 
 	if err != nil {
 		return nil, err
 	}
-	table, err := s.engine.CreateTable(ctx, create)
-	if err != nil {
-		return nil, err
-	}
-	return s.describe(table)
+	return s.engine.CreateTable(ctx, create)
 }
 
 // schema gives the columns, however they were sent.
@@ -86,16 +82,12 @@ type tableRequest struct {
 	Table string `json:"table"`
 }
 
-func (s *service) describeTable(_ context.Context, request *tableRequest) (any, error) {
+func (s *service) describeTable(_ context.Context, request *tableRequest) (*model.Table, error) {
 	name, err := parseTable(request.Table)
 	if err != nil {
 		return nil, err
 	}
-	table, err := s.engine.Table(name)
-	if err != nil {
-		return nil, err
-	}
-	return s.describe(table)
+	return s.engine.Table(name)
 }
 
 // tableDescription is the answer of every action that gives a table.
@@ -123,21 +115,45 @@ type bucketStats struct {
 	Bytes    int64 `json:"bytes"`
 }
 
-// bucketsMax bounds the buckets of one Result.
-const bucketsMax = 1000
+// moreBuckets is each Result behind the first of a table with very many buckets.
+type moreBuckets struct {
+	Table   string        `json:"table"`
+	ID      string        `json:"id"`
+	Buckets []bucketStats `json:"buckets"`
+	More    bool          `json:"more,omitzero"`
+}
 
-func (s *service) describe(table *model.Table) (any, error) {
+// describing makes the run function of an action that answers with a table.
+func describing[Request any](s *service, run func(context.Context, *Request) (*model.Table, error)) func(context.Context, *Request, sendResult) error {
+	return func(ctx context.Context, request *Request, send sendResult) error {
+		table, err := run(ctx, request)
+		if err != nil {
+			return err
+		}
+		return s.describe(table, send)
+	}
+}
+
+// describe sends the description of a table, its buckets in as many Results as they need.
+func (s *service) describe(table *model.Table, send sendResult) error {
 	states, err := s.engine.Buckets(table.Name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return tableDescription{
-		Table: table.Name.String(), ID: table.ID, SchemaVersion: table.SchemaVersion,
-		Schema: encapsulate(arrowipc.EncodeSchema(table.Schema)), Columns: model.ColumnsOf(table),
-		PrimaryKey: table.PrimaryKey, BucketKey: table.BucketKey, Comment: table.Comment,
-		Options: table.Options, CreatedAt: timeValue{table.CreatedAt}, BucketCount: table.Buckets,
-		Buckets: describeBuckets(states[:min(len(states), bucketsMax)]), More: len(states) > bucketsMax,
-	}, nil
+	first := true
+	return sendParts(describeBuckets(states), func(buckets []bucketStats, more bool) error {
+		if !first {
+			return send(moreBuckets{Table: table.Name.String(), ID: table.ID, Buckets: buckets, More: more})
+		}
+		first = false
+		return send(tableDescription{
+			Table: table.Name.String(), ID: table.ID, SchemaVersion: table.SchemaVersion,
+			Schema: encapsulate(arrowipc.EncodeSchema(table.Schema)), Columns: model.ColumnsOf(table),
+			PrimaryKey: table.PrimaryKey, BucketKey: table.BucketKey, Comment: table.Comment,
+			Options: table.Options, CreatedAt: timeValue{table.CreatedAt}, BucketCount: table.Buckets,
+			Buckets: buckets, More: more,
+		})
+	})
 }
 
 func describeBuckets(states []engine.BucketState) []bucketStats {
@@ -188,7 +204,7 @@ func (c *alterChange) later() string {
 	return ""
 }
 
-func (s *service) alterTable(ctx context.Context, request *alterTableRequest) (any, error) {
+func (s *service) alterTable(ctx context.Context, request *alterTableRequest) (*model.Table, error) {
 	name, err := parseTable(request.Table)
 	if err != nil {
 		return nil, err
@@ -209,13 +225,12 @@ func (s *service) alterTable(ctx context.Context, request *alterTableRequest) (a
 	}
 	var expect engine.Expect
 	if request.Expect != nil {
+		if version := request.Expect.SchemaVersion; version < 0 || version > math.MaxInt32 {
+			return nil, model.Errorf(model.BadRequest, "expect.schema_version is %d, which no table has", version)
+		}
 		expect = engine.Expect{ID: request.Expect.ID, SchemaVersion: int32(request.Expect.SchemaVersion)}
 	}
-	table, err := s.engine.SetOptions(ctx, name, expect, set)
-	if err != nil {
-		return nil, err
-	}
-	return s.describe(table)
+	return s.engine.SetOptions(ctx, name, expect, set)
 }
 
 type dropTableRequest struct {
@@ -231,16 +246,12 @@ func (s *service) dropTable(ctx context.Context, request *dropTableRequest) (any
 	return done{}, s.engine.DropTable(ctx, name, request.MissingOK)
 }
 
-func (s *service) undropTable(ctx context.Context, request *tableRequest) (any, error) {
+func (s *service) undropTable(ctx context.Context, request *tableRequest) (*model.Table, error) {
 	name, err := parseTable(request.Table)
 	if err != nil {
 		return nil, err
 	}
-	table, err := s.engine.UndropTable(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return s.describe(table)
+	return s.engine.UndropTable(ctx, name)
 }
 
 type renameTableRequest struct {
@@ -248,7 +259,7 @@ type renameTableRequest struct {
 	To    string `json:"to"`
 }
 
-func (s *service) renameTable(ctx context.Context, request *renameTableRequest) (any, error) {
+func (s *service) renameTable(ctx context.Context, request *renameTableRequest) (*model.Table, error) {
 	from, err := parseTable(request.Table)
 	if err != nil {
 		return nil, err
@@ -257,11 +268,7 @@ func (s *service) renameTable(ctx context.Context, request *renameTableRequest) 
 	if err != nil {
 		return nil, err
 	}
-	table, err := s.engine.RenameTable(ctx, from, to)
-	if err != nil {
-		return nil, err
-	}
-	return s.describe(table)
+	return s.engine.RenameTable(ctx, from, to)
 }
 
 type truncateTableRequest struct {
@@ -269,7 +276,7 @@ type truncateTableRequest struct {
 	Before *position `json:"before"`
 }
 
-func (s *service) truncateTable(ctx context.Context, request *truncateTableRequest) (any, error) {
+func (s *service) truncateTable(ctx context.Context, request *truncateTableRequest) (*model.Table, error) {
 	name, err := parseTable(request.Table)
 	if err != nil {
 		return nil, err
@@ -278,11 +285,7 @@ func (s *service) truncateTable(ctx context.Context, request *truncateTableReque
 	if request.Before != nil {
 		before = &request.Before.Position
 	}
-	table, err := s.engine.TruncateTable(ctx, name, before)
-	if err != nil {
-		return nil, err
-	}
-	return s.describe(table)
+	return s.engine.TruncateTable(ctx, name, before)
 }
 
 // tableStatistics is one Result of TableStats: the sums are of the whole table.
@@ -313,12 +316,8 @@ func (s *service) tableStats(_ context.Context, request *tableRequest, send send
 		result.Rows += state.End - state.Start
 		result.Bytes += state.Bytes
 	}
-	parts := slices.Collect(slices.Chunk(describeBuckets(states), bucketsMax))
-	for i, part := range parts {
-		result.Buckets, result.More = part, i+1 < len(parts)
-		if err := send(result); err != nil {
-			return err
-		}
-	}
-	return nil
+	return sendParts(describeBuckets(states), func(buckets []bucketStats, more bool) error {
+		result.Buckets, result.More = buckets, more
+		return send(result)
+	})
 }
