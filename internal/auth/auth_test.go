@@ -178,14 +178,17 @@ func TestTryingOutTokensIsSlow(t *testing.T) {
 	if unknown != failuresMax {
 		t.Errorf("%d of 1000 attempts were looked at, want %d", unknown, failuresMax)
 	}
-	if err := check(token, "10.0.0.1:2"); !errors.Is(err, model.Unauthenticated) || !strings.Contains(err.Error(), "Wait 7 s") {
+	if err := check("wrong", "10.0.0.1:2"); !errors.Is(err, model.Unauthenticated) || !strings.Contains(err.Error(), "Wait 7 s") {
+		t.Errorf("another wrong token from a locked address: %v", err)
+	}
+	if err := check(token, "10.0.0.1:2"); err != nil {
 		t.Errorf("the right token from a locked address: %v", err)
 	}
-	if err := check(token, "10.0.0.2:1"); err != nil {
-		t.Errorf("another address: %v", err)
+	if err := check("wrong", "10.0.0.2:1"); !strings.Contains(err.Error(), "not known") {
+		t.Errorf("a wrong token from another address: %v", err)
 	}
 	clock.now = clock.now.Add(failurePeriod + time.Second)
-	if err := check(token, "10.0.0.1:3"); err != nil {
+	if err := check("wrong", "10.0.0.1:3"); !strings.Contains(err.Error(), "not known") {
 		t.Errorf("after waiting: %v", err)
 	}
 }
