@@ -18,12 +18,14 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// binary gives the path of the server, built once.
-var binary = sync.OnceValues(func() (string, error) {
+// executable gives the path of the server, built once.
+var executable = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("HEADRACE_BIN"); path != "" {
 		return filepath.Abs(path)
 	}
@@ -48,7 +50,15 @@ type server struct {
 
 func startServer(t testing.TB, data string, flags ...string) *server {
 	t.Helper()
-	path, err := binary()
+	s := launch(t, data, flags...)
+	s.connect(grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return s
+}
+
+// launch starts a process and does not wait for it.
+func launch(t testing.TB, data string, flags ...string) *server {
+	t.Helper()
+	path, err := executable()
 	if err != nil {
 		t.Fatalf("build the server: %v", err)
 	}
@@ -64,26 +74,41 @@ func startServer(t testing.TB, data string, flags ...string) *server {
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.connect()
+	t.Cleanup(func() { _ = s.process.Process.Kill() }) // no test leaves one behind, however it ends
 	return s
 }
 
-// connect waits for the server to answer.
-func (s *server) connect() {
+// dial opens a connection of its own.
+func (s *server) dial(options ...grpc.DialOption) flight.Client {
 	s.t.Helper()
-	client, err := flight.NewClientWithMiddleware(s.address, nil, nil,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	again := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}
+	options = append(options, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: 5 * time.Second}))
+	client, err := flight.NewClientWithMiddleware(s.address, nil, nil, options...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.client = client
+	return client
+}
+
+// connect waits for the server to answer.
+func (s *server) connect(options ...grpc.DialOption) {
+	s.t.Helper()
+	s.client = s.dial(options...)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if _, err := s.tryAction(ctx, "ServerInfo", map[string]any{}, grpc.WaitForReady(true)); err != nil {
-		log, _ := os.ReadFile(s.data + ".log")
-		s.t.Fatalf("the server does not answer: %v\n%s", err, log)
+		s.t.Fatalf("the server does not answer: %v\n%s", err, s.log())
 	}
+}
+
+// log gives what the process and those before it over the same folder have written.
+func (s *server) log() string {
+	log, err := os.ReadFile(s.data + ".log")
+	if err != nil {
+		return err.Error()
+	}
+	return string(log)
 }
 
 func freeAddress(t testing.TB) string {
@@ -114,8 +139,7 @@ func (s *server) stop() {
 		s.t.Fatal(err)
 	}
 	if err := s.process.Wait(); err != nil {
-		log, _ := os.ReadFile(s.data + ".log")
-		s.t.Errorf("SIGTERM: %v\n%s", err, log)
+		s.t.Errorf("SIGTERM: %v\n%s", err, s.log())
 	}
 }
 
@@ -157,7 +181,7 @@ func (s *server) action(name string, body any) map[string]any {
 // create makes a table; more are fields of the action beside table and schema.
 func (s *server) create(table string, schema *arrow.Schema, more map[string]any) {
 	s.t.Helper()
-	body := map[string]any{"table": table, "schema": base64.StdEncoding.EncodeToString(flight.SerializeSchema(schema, nil))}
+	body := map[string]any{"table": table, "schema": base64.StdEncoding.EncodeToString(flight.SerializeSchema(schema, memory.DefaultAllocator))}
 	for name, value := range more {
 		body[name] = value
 	}
@@ -196,6 +220,26 @@ func (s *server) scan(scan map[string]any, visit func(arrow.RecordBatch, chunkMe
 	if ended == "" {
 		s.t.Fatal("the stream was cut: it has no end mark")
 	}
+}
+
+// ends gives per bucket the offset behind its last row.
+func (s *server) ends(table string) map[int64]int64 {
+	s.t.Helper()
+	ends := map[int64]int64{}
+	for _, item := range s.action("DescribeTable", map[string]any{"table": table})["buckets"].([]any) {
+		bucket := item.(map[string]any)
+		ends[int64(bucket["bucket"].(float64))] = int64(bucket["end"].(float64))
+	}
+	return ends
+}
+
+// rows gives how many rows a table has had.
+func (s *server) rows(table string) (rows int64) {
+	s.t.Helper()
+	for _, end := range s.ends(table) {
+		rows += end
+	}
+	return rows
 }
 
 // chunkMetadata is the app_metadata of a batch of a scan.
