@@ -11,7 +11,7 @@ import (
 const (
 	// threadsPerCore raises GOMAXPROCS above the cores: a goroutine that waits for a page of a mapped
 	// file holds its place among the running ones, and the others must not wait with it.
-	threadsPerCore = 4
+	threadsPerCore = 2
 	// stackBytesMax ends a runaway recursion long before the machine's memory.
 	stackBytesMax = 64 << 20
 )

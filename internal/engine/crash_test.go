@@ -73,7 +73,7 @@ func crashWrite(t *testing.T, e *Engine, table model.TableName, from, rows, numb
 // every way, and starts it again: acknowledged rows are all there once, in order, whole batches
 // only, and a retry of the newest batch is recognised.
 func TestCrashAtEveryCall(t *testing.T) {
-	for _, level := range []string{"fsync", "os"} {
+	for _, level := range []string{"fsync", "os", "memory"} {
 		t.Run(level, func(t *testing.T) {
 			step := int64(1)
 			if testing.Short() {
@@ -96,7 +96,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 
 // crashes gives the file systems that the level survives.
 func crashes(mem *vfs.Mem, seed uint64, level string) map[string]*vfs.Mem {
-	if level == "os" {
+	if level != "fsync" {
 		return map[string]*vfs.Mem{"killed": mem.Kill()}
 	}
 	all := map[string]*vfs.Mem{"killed": mem.Kill()}
