@@ -26,7 +26,7 @@ type Bucket struct {
 	// end is the offset behind the last readable row, start the first readable one, lastTime the time
 	// of the newest row, pending ones included.
 	start, end, lastTime atomic.Int64
-	published            notifier
+	published            model.Notifier
 	// cause is why the bucket was closed; nil while it is open.
 	cause atomic.Pointer[error]
 	// sealing asks the writer to begin a new segment.
@@ -103,7 +103,7 @@ func (b *Bucket) Publish(next int64) {
 			break
 		}
 	}
-	b.published.wake()
+	b.published.Wake()
 }
 
 // Start is the first offset that can be read, End the one behind the last.
@@ -120,7 +120,7 @@ func (b *Bucket) LastTime() int64 { return b.lastTime.Load() }
 // ctx, or with the cause that was given to Close.
 func (b *Bucket) Wait(ctx context.Context, beyond int64) error {
 	for {
-		woken := b.published.wait()
+		woken := b.published.Wait()
 		if err := b.closed(); err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (b *Bucket) Close(cause error) error {
 	if !b.cause.CompareAndSwap(nil, &cause) {
 		return nil
 	}
-	b.published.wake()
+	b.published.Wake()
 	b.writing.Lock()
 	defer b.writing.Unlock()
 	b.writer.drop()
@@ -202,29 +202,4 @@ func (b *Bucket) Stats() Stats {
 		s.mu.RUnlock()
 	}
 	return stats
-}
-
-// notifier wakes everybody who waits for the next event. The zero value is ready for use.
-type notifier struct {
-	mu      sync.Mutex
-	waiting chan struct{} // nil: nobody waits; guarded by mu
-}
-
-// wait gives a channel that is closed at the next wake. The state is to be looked at after the call.
-func (n *notifier) wait() <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiting == nil {
-		n.waiting = make(chan struct{})
-	}
-	return n.waiting
-}
-
-func (n *notifier) wake() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiting != nil {
-		close(n.waiting)
-		n.waiting = nil
-	}
 }

@@ -138,7 +138,7 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 			return Chunk{}, err
 		}
 		// Before looking: what is published after this wakes the wait.
-		published := r.table.published.wait()
+		published := r.table.published.Wait()
 		found, err := r.advance()
 		if err != nil {
 			return Chunk{}, err

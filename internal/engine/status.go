@@ -73,7 +73,7 @@ func (e *Engine) WaitFor(ctx context.Context, name model.TableName, position mod
 	}
 	for _, number := range position.Offsets.Buckets() {
 		for {
-			published := t.published.wait()
+			published := t.published.Wait()
 			rows, err := t.readable(number)
 			if err == nil {
 				err = t.err()

@@ -151,7 +151,7 @@ func (e *Engine) publish(g *group, reached model.Durability) {
 	for i, b := range g.touched {
 		if b.table.level() == reached {
 			b.Publish(g.ends[i])
-			b.table.published.wake()
+			b.table.published.Wake()
 		}
 	}
 	e.complete(g, reached)

@@ -20,7 +20,7 @@ type table struct {
 	definition atomic.Pointer[model.Table]
 	options    atomic.Pointer[model.Options]
 	// published wakes followers.
-	published notifier
+	published model.Notifier
 	producers producers
 
 	mu sync.Mutex
@@ -156,7 +156,7 @@ func (t *table) close(cause error) error {
 	buckets := t.buckets
 	t.buckets = map[int32]*bucket{}
 	t.mu.Unlock()
-	t.published.wake()
+	t.published.Wake()
 	var failed error
 	for _, b := range buckets {
 		if err := b.Close(cause); err != nil && failed == nil {
@@ -176,30 +176,4 @@ func (t *table) err() error {
 // level is the durability that readers of the table wait for.
 func (t *table) level() model.Durability {
 	return max(t.options.Load().Durability, model.OS)
-}
-
-// notifier wakes everybody who waits for the next event. The zero value is ready for use.
-type notifier struct {
-	mu      sync.Mutex
-	waiting chan struct{} // nil: nobody waits
-}
-
-// wait gives a channel that is closed at the next wake. Look at the state after calling it.
-func (n *notifier) wait() <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiting == nil {
-		n.waiting = make(chan struct{})
-	}
-	return n.waiting
-}
-
-// wake wakes everybody who waits.
-func (n *notifier) wake() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiting != nil {
-		close(n.waiting)
-		n.waiting = nil
-	}
 }
