@@ -116,11 +116,11 @@ def free_memory() -> int:
 def warm_memory(size: int) -> None:
     """Touches that much memory and gives it back.
 
-    In a virtual machine the first touch of a page can cost a trip to the host, and a page that was
-    free for a while is as costly again. Whoever is measured first would pay it for all others; and a
-    side that keeps its memory from round to round would never pay, where one that writes files does.
-    The kernel chooses which free pages it hands out, so far more is touched than is needed, but never
-    more than half of what is free.
+    In a virtual machine the first touch of a page can cost a trip to the host, and a page that
+    was free for a while is as costly again. Whoever is measured first would pay it for all
+    others; and a side that keeps its memory from round to round would never pay, where one that
+    writes files does. The kernel chooses which free pages it hands out, so far more is touched
+    than is needed, but never more than half of what is free.
     """
     size = min(max(size, 8 << 30), free_memory() // 2)
     with mmap.mmap(-1, size) as memory:
