@@ -15,8 +15,8 @@ type Options struct {
 	FS vfs.FS
 	// Dir is the folder of the two files. Default "commit".
 	Dir string
-	// BytesMax is the size at which the other file is begun, in bytes. Default 4 MiB, at least 4 KiB.
-	// A larger file makes checkpoints rarer and a restart longer.
+	// BytesMax is the size at which the other file is begun, in bytes. Default 16 MiB, at least 4 KiB.
+	// A larger file makes checkpoints rarer and a restart longer: it is read as a whole then.
 	BytesMax int64
 }
 
@@ -25,7 +25,7 @@ func (o Options) withDefaults() Options {
 		o.Dir = "commit"
 	}
 	if o.BytesMax == 0 {
-		o.BytesMax = 4 << 20
+		o.BytesMax = 16 << 20
 	}
 	return o
 }
@@ -80,7 +80,8 @@ func OpenCommitFile(options Options) (*CommitFile, *Recovered, error) {
 func (o Options) file(i int) string { return fmt.Sprintf("%s/commit-%d", o.Dir, i) }
 
 // Checkpoint begins the other file with the extents of every segment that may still grow, and
-// returns once that is durable. Everything that was appended before must be durable already.
+// returns once that is durable. Everything that was appended before must be durable already, in the
+// segments: the pieces of the file in use do not count any more.
 func (c *CommitFile) Checkpoint(extents []Extent) error {
 	other := 1 - c.active
 	r := record{
@@ -152,24 +153,25 @@ func (c *CommitFile) prepare(i int, checkpoint int64) error {
 	return c.options.FS.SyncDir(c.options.Dir)
 }
 
-// Append writes the record of one group and gives its sequence. synced is the highest sequence that
+// Append writes the record of one group, with the pieces of its segments that are to be durable with
+// it, and gives its sequence. CanCarry must hold for each of them. synced is the highest sequence that
 // is known to be durable with all that it names. The record is durable after the next Sync.
 //
 // After an error the file must not be used any more, but for vfs.ErrDiskFull, which changes nothing.
-func (c *CommitFile) Append(extents []Extent, synced int64) (sequence int64, err error) {
-	return c.append(kindGroup, extents, synced)
+func (c *CommitFile) Append(extents []Extent, pieces []Piece, synced int64) (sequence int64, err error) {
+	return c.append(record{kind: kindGroup, extents: extents, pieces: pieces, synced: synced})
 }
 
 // Mark writes a record that only says what is durable, so that damage behind a pause is told from a
-// torn tail. It is durable after the next Sync.
+// torn tail. It is durable after the next Sync. Everything that was appended before must be durable in
+// the segments already, as for a Checkpoint.
 func (c *CommitFile) Mark(synced int64) error {
-	_, err := c.append(kindMark, nil, synced)
+	_, err := c.append(record{kind: kindMark, synced: synced})
 	return err
 }
 
-func (c *CommitFile) append(k kind, extents []Extent, synced int64) (int64, error) {
-	r := c.next
-	r.kind, r.extents, r.synced = k, extents, synced
+func (c *CommitFile) append(r record) (int64, error) {
+	r.generation, r.position, r.sequence = c.next.generation, c.next.position, c.next.sequence
 	c.buffer = appendRecord(c.buffer[:0], &r)
 	if err := c.files[c.active].WriteAt([][]byte{c.buffer}, r.position); err != nil {
 		return 0, fmt.Errorf("append to the commit file: %w", err)
@@ -179,10 +181,10 @@ func (c *CommitFile) append(k kind, extents []Extent, synced int64) (int64, erro
 	return r.sequence, nil
 }
 
-// Full tells that a record of that many extents would not fit: time for a Checkpoint.
-func (c *CommitFile) Full(extents int) bool {
+// Full tells that a record of that many extents and these pieces would not fit: time for a Checkpoint.
+func (c *CommitFile) Full(extents int, pieces []Piece) bool {
 	size, err := c.files[c.active].Size()
-	return err != nil || c.next.position+padded(headerBytes+extentBytes*int64(extents)) > size
+	return err != nil || c.next.position+recordSize(extents, pieces) > size
 }
 
 // File is the file in use, to be synced after an Append.

@@ -1,9 +1,12 @@
 package replication
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/headrace/headrace/internal/vfs"
@@ -12,6 +15,18 @@ import (
 // extentAt is the extent that the n-th append of a test records.
 func extentAt(n int64) Extent {
 	return Extent{Table: [16]byte{1}, Bucket: int32(n % 3), End: 100 * n, Chain: uint32(n), Next: n}
+}
+
+// pieceAt is what the n-th append of a test carries: every third one nothing, the others up to 300
+// bytes that tell which append they are of.
+func pieceAt(n int64) []Piece {
+	if n%3 == 0 {
+		return nil
+	}
+	length := min(100*n, 3*n)
+	return []Piece{{
+		Extent: 0, Segment: [16]byte{byte(n)}, Position: 100*n - length, Bytes: bytes.Repeat([]byte{byte(n)}, int(length)),
+	}}
 }
 
 // ends tells for each bucket which append recorded it last.
@@ -44,7 +59,7 @@ func workload(files vfs.FS, groups int64) (begun, durable int64) {
 		return 0, 0
 	}
 	for n := int64(1); n <= groups; n++ {
-		if c.Full(1) {
+		if c.Full(1, pieceAt(n)) {
 			if c.File().Sync() != nil {
 				return begun, durable
 			}
@@ -54,7 +69,7 @@ func workload(files vfs.FS, groups int64) (begun, durable int64) {
 			}
 		}
 		begun = n
-		if _, err := c.Append([]Extent{extentAt(n)}, durable); err != nil {
+		if _, err := c.Append([]Extent{extentAt(n)}, pieceAt(n), durable); err != nil {
 			return begun, durable
 		}
 		all = append(all, extentAt(n))
@@ -99,6 +114,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 				}
 				name := fmt.Sprintf("call %d failed, mode %d, seed %d", failAt, mode, seed)
 				checkPrefix(t, name, recovered, begun, durable)
+				checkCarried(t, name, recovered)
 			}
 		}
 		if fault.Calls() <= failAt {
@@ -129,6 +145,80 @@ func checkPrefix(t *testing.T, name string, recovered *Recovered, begun, durable
 	}
 }
 
+// checkCarried checks that each group since the checkpoint carries what was appended with it.
+func checkCarried(t *testing.T, name string, recovered *Recovered) {
+	t.Helper()
+	carried := map[int64][]Piece{}
+	for _, g := range recovered.Carried {
+		carried[g.Extents[0].Next] = g.Pieces
+		if want := pieceAt(g.Extents[0].Next); !reflect.DeepEqual(g.Pieces, want) {
+			t.Fatalf("%s: append %d carries %+v, want %+v", name, g.Extents[0].Next, g.Pieces, want)
+		}
+	}
+	for _, g := range recovered.Unsynced {
+		if n := g.Extents[0].Next; len(carried[n]) != len(pieceAt(n)) {
+			t.Fatalf("%s: append %d carries %d pieces, want %d", name, n, len(carried[n]), len(pieceAt(n)))
+		}
+	}
+}
+
+// TestCarriedBehindDamage damages a record in the middle, and then the checkpoint: what the others
+// carry is still told, and nothing of the file before.
+func TestCarriedBehindDamage(t *testing.T) {
+	mem := vfs.NewMem(vfs.MemOptions{})
+	c, _, err := OpenCommitFile(Options{FS: mem, BytesMax: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var third int64 // where the third record of the newest file begins
+	for file := range int64(2) {
+		if err := c.Checkpoint(nil); err != nil {
+			t.Fatal(err)
+		}
+		for n := 10*file + 1; n <= 10*file+5; n++ {
+			if n == 13 {
+				third = c.next.position
+			}
+			if _, err := c.Append([]Extent{extentAt(n)}, pieceAt(n), n-1); err != nil {
+				t.Fatal(err)
+			}
+			if n == 11 {
+				if err := c.Mark(n); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	numbers := func(groups []Group) (numbers []int64) {
+		for _, g := range groups {
+			numbers = append(numbers, g.Extents[0].Next)
+		}
+		return numbers
+	}
+	wantCarried := func(want ...int64) {
+		t.Helper()
+		_, recovered, err := OpenCommitFile(Options{FS: mem})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := numbers(recovered.Carried); !slices.Equal(got, want) {
+			t.Errorf("appends %d are carried, want %d (%v)", got, want, recovered.Findings)
+		}
+		if got := numbers(recovered.Settled); !slices.Equal(got, []int64{11}) {
+			t.Errorf("appends %d are settled, want 11", got)
+		}
+	}
+	wantCarried(13, 14)
+	if err := c.File().WriteAt([][]byte{{0xff}}, third+70); err != nil {
+		t.Fatal(err)
+	}
+	wantCarried(14)
+	if err := c.File().WriteAt([][]byte{{0xff}}, 9); err != nil {
+		t.Fatal(err)
+	}
+	wantCarried(14)
+}
+
 // TestRotIsToldFromATornTail damages a record in the middle of what was synced, and the last one.
 func TestRotIsToldFromATornTail(t *testing.T) {
 	build := func(mark bool) *vfs.Mem {
@@ -141,7 +231,7 @@ func TestRotIsToldFromATornTail(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := int64(1); n <= 5; n++ {
-			sequence, err := c.Append([]Extent{extentAt(n)}, 0)
+			sequence, err := c.Append([]Extent{extentAt(n)}, nil, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +297,7 @@ func TestDamagedNewestCheckpoint(t *testing.T) {
 		if err := c.Checkpoint([]Extent{extentAt(n)}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Append([]Extent{extentAt(n + 10)}, 0); err != nil {
+		if _, err := c.Append([]Extent{extentAt(n + 10)}, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -238,7 +328,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("a checkpoint of %d extents: got %v, want %v", len(extents), err, want)
 		}
 		if want == nil {
-			if _, err := c.Append(extents[:1], 0); err != nil {
+			if _, err := c.Append(extents[:1], nil, 0); err != nil {
 				t.Error(err)
 			}
 		}
@@ -275,14 +365,16 @@ func BenchmarkAppend(b *testing.B) {
 	if err := c.Checkpoint(nil); err != nil {
 		b.Fatal(err)
 	}
-	extents := []Extent{extentAt(1)}
+	extents := []Extent{extentAt(100)}
+	pieces := []Piece{{Position: 10000 - 5000, Bytes: make([]byte, 5000)}}
+	b.SetBytes(recordSize(1, pieces))
 	for b.Loop() {
-		if c.Full(1) {
+		if c.Full(1, pieces) {
 			if err := c.Checkpoint(extents); err != nil {
 				b.Fatal(err)
 			}
 		}
-		if _, err := c.Append(extents, 0); err != nil {
+		if _, err := c.Append(extents, pieces, 0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 type Group struct {
 	Sequence int64
 	Extents  []Extent
+	// Pieces are the bytes of segments that travel in the record; none for most groups.
+	Pieces []Piece
 }
 
 // Recovered is what a commit file says about the sequence.
@@ -21,6 +23,13 @@ type Recovered struct {
 	// Unsynced are the groups behind, oldest first. One counts only if the bytes that it names
 	// verify, and all before it count.
 	Unsynced []Group
+	// Carried are the groups with pieces since the newest mark or checkpoint, durable or not, in order.
+	// Their bytes may be nowhere else: they have to be in the segments again before anything is verified.
+	// Where records are damaged, those behind are among them.
+	Carried []Group
+	// Settled are the groups with pieces before the newest mark. Their bytes were durable in the segments
+	// too: if one lacks them, it was damaged since.
+	Settled []Group
 	// Lost says that records which were durable once cannot be read any more: the end of a segment
 	// that Durable and Unsynced do not name, or name, may lie further on. Nothing may be cut.
 	Lost bool
@@ -49,14 +58,23 @@ func recoverContents(contents [2][]byte) (recovered *Recovered, active int, gene
 		active = 1
 	}
 	start := checkpoints[active]
-	if start == nil {
-		recovered.Lost = generation > 0
-	} else {
-		recovered.Lost = generation > start.generation
+	known := int64(0) // the generation of the newest checkpoint
+	if start != nil {
+		known = start.generation
 		recovered.read(contents[active], start)
 	}
-	if recovered.Lost {
+	if generation > known {
+		recovered.Lost = true
 		recovered.Findings = append(recovered.Findings, "the newest checkpoint of the commit file is damaged")
+	}
+	// Whatever is left of the newest file counts for what it carries, also behind damage. The older
+	// file does not: its groups are in the segments, and some of them may have been cut since.
+	for _, content := range contents {
+		for r := range recordsFrom(content, 0) {
+			if r.generation == generation {
+				recovered.carry(r)
+			}
+		}
 	}
 	return recovered, active, generation
 }
@@ -95,8 +113,18 @@ func (v *Recovered) read(content []byte, checkpoint *record) {
 			continue
 		}
 		if r.kind == kindGroup {
-			v.Unsynced = append(v.Unsynced, Group{Sequence: r.sequence, Extents: r.extents})
+			v.Unsynced = append(v.Unsynced, Group{Sequence: r.sequence, Extents: r.extents, Pieces: r.pieces})
 		}
+	}
+}
+
+// carry notes what a record of the newest generation carries, or what it says of those before it.
+func (v *Recovered) carry(r *record) {
+	switch {
+	case r.kind == kindMark:
+		v.Settled, v.Carried = append(v.Settled, v.Carried...), nil
+	case r.kind == kindGroup && len(r.pieces) > 0:
+		v.Carried = append(v.Carried, Group{Sequence: r.sequence, Extents: r.extents, Pieces: r.pieces})
 	}
 }
 

@@ -71,11 +71,21 @@ type Extent struct {
 type Written struct {
 	// Extents has one entry for each segment written to, the oldest first; several when it rolled.
 	Extents []Extent
-	// Files have bytes that are not synced.
+	// Tails tell for each of Extents which bytes of the segment this Write has written.
+	Tails []Tail
+	// Files have bytes that are not synced: those of Extents, in the same order.
 	Files []vfs.File
 	// Dirs have names that are not synced.
 	Dirs []string
 	// Sealed are those of Files that are not written to any more. The caller closes them once they
 	// are synced, or once the rows have been rolled back.
 	Sealed []vfs.File
+}
+
+// Tail is the end of a segment that one Write has written, up to the end of its extent.
+type Tail struct {
+	// SegmentID is the UUID of the segment.
+	SegmentID [16]byte
+	// From is the byte at which it begins.
+	From int64
 }

@@ -202,16 +202,17 @@ func (t *transaction) flush() error {
 	s.entries = append(s.entries, t.entries...)
 	s.size, s.next, s.chain = t.at.End, t.at.Next, t.at.Chain
 	s.mu.Unlock()
-	t.note(s)
+	t.note(s, position)
 	t.heads, t.bodies, t.entries, t.schema = t.heads[:0], t.bodies[:0], t.entries[:0], nil
 	t.buffer = t.buffer[:0]
 	return nil
 }
 
-// note says that a segment has been written to.
-func (t *transaction) note(s *segment) {
+// note says that a segment has been written to from a position on.
+func (t *transaction) note(s *segment, position int64) {
 	if n := len(t.written.Extents); n == 0 || t.written.Extents[n-1].Segment != s.name {
 		t.written.Extents = append(t.written.Extents, t.at)
+		t.written.Tails = append(t.written.Tails, Tail{SegmentID: s.id, From: position})
 		t.written.Files = append(t.written.Files, s.handle)
 	} else {
 		t.written.Extents[n-1] = t.at
@@ -270,7 +271,7 @@ func (t *transaction) seal() error {
 	if err := s.handle.Truncate(t.at.End); err != nil { // gives back what was reserved
 		return fmt.Errorf("seal segment: %w", err)
 	}
-	t.note(s)
+	t.note(s, t.at.End)
 	s.handle.setSealed(true)
 	t.written.Sealed = append(t.written.Sealed, s.handle)
 	s.mu.Lock()

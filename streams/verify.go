@@ -3,12 +3,14 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // VerifyExtent says why the bytes of a segment between two extents are not what was written: the
 // batches behind from.End up to to.End, whole, each with the checksums of its header and its buffers,
 // chained from from.Chain to to.Chain, with the rows from.Next to to.Next. A zero from.End means from
-// the beginning of the file. Recovery asks it of a group that may not have reached the disk.
+// the beginning of the file. Recovery asks it of a group that may not have reached the disk. An error
+// with ErrUnread in its chain says nothing about the bytes.
 //
 // A segment that was rewritten stands for all extents of the one that it replaced: that one was whole
 // and durable before.
@@ -26,8 +28,11 @@ func VerifyExtent(options Options, from, to Extent) (err error) {
 		return fmt.Errorf("the extents do not follow each other: %+v, %+v", from, to)
 	}
 	w, err := openWindow(options.FS, to.Segment.Path())
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if err != nil {
+		return &readError{err}
 	}
 	return errors.Join(verifyBetween(w, from, to), w.close())
 }

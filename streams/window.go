@@ -59,11 +59,15 @@ func (w *window) bytes(position, n int64) ([]byte, error) {
 	return w.buffer[:n], nil
 }
 
-// readError is an error of the disk, in contrast to bytes that are wrong.
+// ErrUnread is in the chain of an error of the disk, in contrast to one that says that bytes are wrong
+// or missing.
+var ErrUnread = errors.New("streams: the disk cannot be read")
+
+// readError is an error of the disk.
 type readError struct{ cause error }
 
-func (e *readError) Error() string { return fmt.Sprintf("read: %v", e.cause) }
-func (e *readError) Unwrap() error { return e.cause }
+func (e *readError) Error() string   { return fmt.Sprintf("read: %v", e.cause) }
+func (e *readError) Unwrap() []error { return []error{ErrUnread, e.cause} }
 
 // asReadError gives the disk's error in the chain of err, or nil: then bytes are wrong or missing.
 func asReadError(err error) error {

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
 	"github.com/headrace/headrace/replication"
@@ -42,9 +40,13 @@ type Checked struct {
 
 // checker goes through a data folder.
 type checker struct {
-	files    vfs.FS
+	files vfs.FS
+	// restored are the files with what a crash may have left in the commit file alone.
+	restored *overlay
 	options  streams.Options
 	extents  map[string]replication.Extent // of the segments that may still grow, by path
+	// newest are the base offsets of these, by the bucket's folder; nil: the commit file cannot tell.
+	newest   map[string]int64
 	report   func(Finding)
 	checked  Checked
 	rebuild  bool
@@ -59,8 +61,9 @@ func Check(files vfs.FS, rebuild bool, report func(Finding)) (Checked, error) {
 	if err != nil {
 		return Checked{}, fmt.Errorf("lock the data folder: %w", err)
 	}
+	restored := &overlay{FS: files, patches: map[string][]patch{}}
 	c := &checker{
-		files: files, options: streams.Options{FS: files, Trash: trashDir},
+		files: files, restored: restored, options: streams.Options{FS: restored, Trash: trashDir},
 		extents: map[string]replication.Extent{}, report: report, rebuild: rebuild, database: map[string]bool{},
 	}
 	err = errors.Join(c.run(), lock.Close())
@@ -116,13 +119,24 @@ func (c *checker) commitFile() error {
 	for _, finding := range recovered.Findings {
 		c.found(Finding{Path: commitDir, Detail: finding})
 	}
+	if _, err := restorePieces(c.restored, recovered.Carried); err != nil {
+		return errors.Join(err, commits.Close())
+	}
 	if !recovered.Lost {
-		e := &Engine{options: Options{FS: c.files}.withDefaults()}
+		e := &Engine{options: Options{FS: c.restored}.withDefaults()}
 		extents := newExtentSet(recovered.Durable)
-		e.decide(extents, recovered.Unsynced)
+		if err := e.decide(extents, recovered.Unsynced); err != nil {
+			return errors.Join(err, commits.Close())
+		}
+		if recovered.Sequence > 0 {
+			c.newest = map[string]int64{}
+		}
 		for _, x := range extents.buckets {
-			name := streams.SegmentName{TableID: ulid.ULID(x.Table).String(), Bucket: x.Bucket, Base: x.Base}
-			c.extents[name.Path()] = x
+			segment := extentOf(x).Segment.Path()
+			c.extents[segment] = x
+			if c.newest != nil {
+				c.newest[path.Dir(segment)] = x.Base
+			}
 		}
 	}
 	return commits.Close()
@@ -149,11 +163,14 @@ func (c *checker) table(dir string) error {
 		c.database[definition.Name.Database] = true
 	}
 	return c.segments(dir, func(segment string, next int64) error {
+		if c.isLeftOver(segment) {
+			return nil
+		}
 		extent, growing := c.extents[segment]
 		if growing {
 			next = extent.Next
 		}
-		info, err := c.files.Stat(segment)
+		info, err := c.restored.Stat(segment)
 		if err != nil {
 			return err
 		}
@@ -172,6 +189,16 @@ func (c *checker) table(dir string) error {
 			})
 		})
 	})
+}
+
+// isLeftOver says that a segment was begun by a group that did not become whole: the next start moves it
+// to the trash.
+func (c *checker) isLeftOver(segment string) bool {
+	if c.newest == nil {
+		return false
+	}
+	newest, known := c.newest[path.Dir(segment)]
+	return !known || baseOffset(path.Base(segment)) > newest
 }
 
 // segments calls visit for each segment file below a table's folder, with the offset that the one

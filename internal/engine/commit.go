@@ -244,7 +244,8 @@ func (r *request) run(micros, rows int64) streams.Run {
 	return run
 }
 
-// write brings the rows of a group into their segments and records how far they count.
+// write brings the rows of a group into their segments and records how far they count. The record of
+// a small group carries the same bytes: see carry.
 func (e *Engine) write(g *group) error {
 	if len(g.touched) == 0 {
 		return nil
@@ -252,34 +253,34 @@ func (e *Engine) write(g *group) error {
 	if err := e.space(g.bytes); err != nil {
 		return err
 	}
-	var extents []streams.Extent
 	for _, b := range g.touched {
 		g.ends = append(g.ends, b.Next())
 		written, err := b.Write()
 		if err != nil {
 			return fmt.Errorf("write to bucket %d of table %s: %w", b.number, b.table.definition.Load().Name, err)
 		}
-		extents = append(extents, written.Extents...)
-		g.written.Files = append(g.written.Files, written.Files...)
-		g.written.Dirs = append(g.written.Dirs, written.Dirs...)
-		g.written.Sealed = append(g.written.Sealed, written.Sealed...)
+		g.wrote(written)
 	}
-	if e.commits.Full(len(extents)) {
+	records := make([]replication.Extent, len(g.written.Extents))
+	for i, x := range g.written.Extents {
+		records[i] = recordOf(x)
+	}
+	pieces := e.carry(g)
+	if e.commits.Full(len(records), pieces) {
 		if err := e.checkpoint(); err != nil {
 			return err
 		}
+		if e.commits.Full(len(records), pieces) { // the disk had no room for a file of the usual size
+			pieces = nil
+		}
 	}
-	records := make([]replication.Extent, len(extents))
-	for i, x := range extents {
-		records[i] = recordOf(x)
-	}
-	sequence, err := e.commits.Append(records, e.synced.Load())
+	sequence, err := e.commits.Append(records, pieces, e.synced.Load())
 	if err != nil {
 		return err
 	}
-	e.record(g, extents)
-	g.sequence = sequence
-	g.written.Files = append(g.written.Files, e.commits.File())
+	e.record(g)
+	g.sequence, g.carried = sequence, len(pieces) > 0
+	g.commits = e.commits.File()
 	e.unmarked = true
 	e.counters.groups.Add(1)
 	return nil
@@ -287,8 +288,8 @@ func (e *Engine) write(g *group) error {
 
 // record notes how far the buckets of a group count now. Where a segment was sealed, the state of the
 // table's producers is taken down too.
-func (e *Engine) record(g *group, extents []streams.Extent) {
-	at := 0
+func (e *Engine) record(g *group) {
+	at, extents := 0, g.written.Extents
 	for _, b := range g.touched {
 		id := b.table.definition.Load().ID
 		rolled := -1
@@ -375,7 +376,7 @@ func (e *Engine) checkpoint() error {
 	return e.commits.Checkpoint(e.extents())
 }
 
-// settle returns once everything that was written is durable. It is for the committer.
+// settle returns once everything that was written is durable in its segments. It is for the committer.
 func (e *Engine) settle() error {
 	g := &group{sync: true, settled: make(chan struct{})}
 	e.syncs <- g
@@ -390,7 +391,7 @@ func (e *Engine) mark() {
 		return
 	}
 	err := e.settle()
-	if err == nil && e.commits.Full(0) {
+	if err == nil && e.commits.Full(0, nil) {
 		err = e.commits.Checkpoint(e.extents())
 	} else if err == nil {
 		if err = e.commits.Mark(e.synced.Load()); err == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"testing"
 
 	"github.com/headrace/headrace/internal/model"
@@ -15,15 +16,24 @@ type history struct {
 	// sent counts rows, whose ids are 0..sent−1, per table; acked those that were acknowledged: a
 	// prefix, as one producer sends them and stops at the first error.
 	sent, acked map[string]int64
-	level       model.Durability
+	// levels are those of the tables.
+	levels map[string]model.Durability
 }
 
-// crashWorkload writes to two tables with several buckets, one of them routed by key, in batches of
-// several sizes, so that segments roll and groups are coalesced.
+// crashOptions are such that of the groups of the workload some travel in their commit record and some
+// do not, that the commit file is full after a few of them, and that segments are flushed meanwhile.
+func crashOptions(files vfs.FS) Options {
+	options := testOptions(files)
+	options.JournalBytes, options.CommitBytes = 4<<10, 24<<10
+	return options
+}
+
+// crashWorkload writes to two tables with several buckets, one of them routed by key, and to one that
+// does not wait for the disk, in batches of several sizes, so that segments roll and groups are
+// coalesced.
 func crashWorkload(t *testing.T, files vfs.FS, level string) *history {
-	h := &history{sent: map[string]int64{}, acked: map[string]int64{}}
-	h.level, _ = model.ParseDurability(level)
-	e, err := Open(t.Context(), testOptions(files))
+	h := &history{sent: map[string]int64{}, acked: map[string]int64{}, levels: map[string]model.Durability{}}
+	e, err := Open(t.Context(), crashOptions(files))
 	if err != nil {
 		return h
 	}
@@ -31,16 +41,24 @@ func crashWorkload(t *testing.T, files vfs.FS, level string) *history {
 	tables := []CreateTable{
 		{Name: name(t, "a"), Schema: testSchema, Buckets: 3, BucketKey: []string{"id"}, Options: map[string]string{"log.durability": level}},
 		{Name: name(t, "b"), Schema: testSchema, Options: map[string]string{"log.durability": level}},
+		{Name: name(t, "c"), Schema: testSchema, Options: map[string]string{"log.durability": "os"}},
 	}
 	for _, request := range tables {
+		h.levels[request.Name.Table], _ = model.ParseDurability(request.Options["log.durability"])
 		if _, err := e.CreateTable(t.Context(), request); err != nil {
 			return h
 		}
 	}
 	for number := range int64(30) {
 		for _, request := range tables {
-			table := request.Name.Table
-			rows := 1 + (number*37)%200
+			table, number := request.Name.Table, number
+			if table == "c" {
+				if number%5 != 2 {
+					continue
+				}
+				number /= 5
+			}
+			rows := crashRows(number)
 			h.sent[table] += rows
 			if err := crashWrite(t, e, request.Name, h.sent[table]-rows, rows, number); err != nil {
 				return h
@@ -53,6 +71,9 @@ func crashWorkload(t *testing.T, files vfs.FS, level string) *history {
 	}
 	return h
 }
+
+// crashRows is the size of a batch of the workload.
+func crashRows(number int64) int64 { return 1 + (number*37)%200 }
 
 func crashWrite(t *testing.T, e *Engine, table model.TableName, from, rows, number int64) error {
 	put, err := e.OpenPut(t.Context(), PutRequest{Table: table, Schema: schemaMessage})
@@ -84,7 +105,9 @@ func TestCrashAtEveryCall(t *testing.T) {
 				fault := vfs.NewFault(mem, vfs.FaultOptions{FailAt: failAt, ChangesOnly: true})
 				h := crashWorkload(t, fault, level)
 				for name, crashed := range crashes(mem, uint64(failAt), level) {
-					checkHistory(t, fmt.Sprintf("call %d failed, %s", failAt, name), crashed, h)
+					what := fmt.Sprintf("call %d failed, %s", failAt, name)
+					checkUndamaged(t, what, crashed.files)
+					checkHistory(t, what, crashed, h)
 				}
 				if fault.Calls() <= failAt {
 					return
@@ -94,22 +117,44 @@ func TestCrashAtEveryCall(t *testing.T) {
 	}
 }
 
-// crashes gives the file systems that the level survives.
-func crashes(mem *vfs.Mem, seed uint64, level string) map[string]*vfs.Mem {
+// crash is what a kill or a power cut has left.
+type crash struct {
+	files *vfs.Mem
+	// survived is the level of what must be there.
+	survived model.Durability
+}
+
+// crashes gives what may be left, in the ways that the level survives.
+func crashes(mem *vfs.Mem, seed uint64, level string) map[string]crash {
+	all := map[string]crash{"killed": {mem.Kill(), model.Memory}}
 	if level != "fsync" {
-		return map[string]*vfs.Mem{"killed": mem.Kill()}
+		return all
 	}
-	all := map[string]*vfs.Mem{"killed": mem.Kill()}
 	for mode := vfs.KeepNone; mode <= vfs.KeepRandom; mode++ {
-		all[fmt.Sprint("power cut in mode ", mode)] = mem.Crash(vfs.Cut{Mode: mode, Rand: rand.New(rand.NewPCG(seed, 0))})
+		cut := vfs.Cut{Mode: mode, Rand: rand.New(rand.NewPCG(seed, 0))}
+		all[fmt.Sprint("power cut in mode ", mode)] = crash{mem.Crash(cut), model.Fsync}
 	}
 	return all
 }
 
-// checkHistory starts a server over what a crash has left and compares.
-func checkHistory(t *testing.T, what string, files *vfs.Mem, h *history) {
+// checkUndamaged checks that what a crash has left is not taken for damage. An index may be: it is not
+// synced, and made anew.
+func checkUndamaged(t *testing.T, what string, files *vfs.Mem) {
 	t.Helper()
-	e, err := Open(t.Context(), testOptions(files))
+	_, err := Check(files, false, func(f Finding) {
+		if path.Ext(f.Path) != ".index" {
+			t.Errorf("%s: check finds %+v", what, f)
+		}
+	})
+	if err != nil {
+		t.Fatalf("%s: check: %v", what, err)
+	}
+}
+
+// checkHistory starts a server over what a crash has left and compares.
+func checkHistory(t *testing.T, what string, crashed crash, h *history) {
+	t.Helper()
+	e, err := Open(t.Context(), crashOptions(crashed.files))
 	if err != nil {
 		t.Fatalf("%s: open: %v", what, err)
 	}
@@ -121,37 +166,55 @@ func checkHistory(t *testing.T, what string, files *vfs.Mem, h *history) {
 		if h.acked[table] == 0 && e.catalog.lookup(name(t, table)) == nil {
 			continue
 		}
-		counts := map[int64]int{}
-		last := map[int32]row{}
-		for _, r := range readAll(t, e, table) {
-			counts[r.id]++
-			if before, seen := last[r.bucket]; seen && (r.offset != before.offset+1 || r.id <= before.id) {
-				t.Fatalf("%s: table %s, bucket %d: %+v follows %+v", what, table, r.bucket, r, before)
-			}
-			last[r.bucket] = r
-		}
-		got := int64(len(counts))
-		if got != h.acked[table] && got != sent {
+		got := checkRows(t, what, e, table)
+		if h.levels[table] >= crashed.survived && got != h.acked[table] && got != sent {
 			t.Fatalf("%s: table %s: %d rows, want the %d acknowledged or the %d sent", what, table, got, h.acked[table], sent)
 		}
-		for id := range got {
-			if counts[id] != 1 {
-				t.Fatalf("%s: table %s: row %d is there %d times", what, table, id, counts[id])
-			}
+		if got > sent || !isWhole(got) {
+			t.Fatalf("%s: table %s: %d rows, which is not the sum of whole batches of the %d sent", what, table, got, sent)
 		}
 	}
-	checkRetries(t, what, e, h)
+	checkRetries(t, what, e, crashed, h)
+}
+
+// isWhole says whether that many rows are the first batches of the workload.
+func isWhole(rows int64) bool {
+	for number := int64(0); rows > 0; number++ {
+		rows -= crashRows(number)
+	}
+	return rows == 0
+}
+
+// checkRows checks that a table holds the first rows that were sent, once and in order, and gives their
+// number.
+func checkRows(t *testing.T, what string, e *Engine, table string) int64 {
+	t.Helper()
+	counts := map[int64]int{}
+	last := map[int32]row{}
+	for _, r := range readAll(t, e, table) {
+		counts[r.id]++
+		if before, seen := last[r.bucket]; seen && (r.offset != before.offset+1 || r.id <= before.id) {
+			t.Fatalf("%s: table %s, bucket %d: %+v follows %+v", what, table, r.bucket, r, before)
+		}
+		last[r.bucket] = r
+	}
+	for id := range int64(len(counts)) {
+		if counts[id] != 1 {
+			t.Fatalf("%s: table %s: row %d is there %d times", what, table, id, counts[id])
+		}
+	}
+	return int64(len(counts))
 }
 
 // checkRetries sends the newest acknowledged batch again, and the one behind it.
-func checkRetries(t *testing.T, what string, e *Engine, h *history) {
+func checkRetries(t *testing.T, what string, e *Engine, crashed crash, h *history) {
 	t.Helper()
 	for table, acked := range h.acked {
-		if acked == 0 {
+		if acked == 0 || h.levels[table] < crashed.survived {
 			continue
 		}
 		number, from := int64(0), int64(0)
-		for rows := int64(1); from+rows < acked; rows = 1 + (number*37)%200 {
+		for rows := crashRows(0); from+rows < acked; rows = crashRows(number) {
 			from += rows
 			number++
 		}
@@ -161,7 +224,7 @@ func checkRetries(t *testing.T, what string, e *Engine, h *history) {
 			t.Fatalf("%s: table %s: retry of seq %d: %+v, %v; want a duplicate", what, table, number, ack, err)
 		}
 		before := int64(len(readAll(t, e, table)))
-		rows := 1 + ((number+1)*37)%200
+		rows := crashRows(number + 1)
 		if _, err := w.write(acked, rows, &Sequence{"p", 1, number + 1}); err != nil {
 			t.Fatalf("%s: table %s: seq %d: %v", what, table, number+1, err)
 		}

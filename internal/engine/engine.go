@@ -49,9 +49,10 @@ type Engine struct {
 	commits       *replication.CommitFile
 	orphans       []replication.Extent // of tables whose definition cannot be read
 	groupBegan    time.Time
-	groupRequests int   // in the newest group
-	lastTime      int64 // append time of the newest group, µs
-	unmarked      bool  // something was written since the last mark
+	groupRequests int    // in the newest group
+	lastTime      int64  // append time of the newest group, µs
+	unmarked      bool   // something was written since the last mark
+	carried       []byte // reused by carry
 
 	syncs  chan *group
 	synced atomic.Int64 // sequence of the newest group that is durable

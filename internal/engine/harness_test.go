@@ -37,10 +37,10 @@ func (e entropy) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// testOptions are small enough that a short test rolls segments.
+// testOptions are small enough that a short test rolls segments and makes checkpoints.
 func testOptions(files vfs.FS) Options {
 	return Options{
-		FS: files, Entropy: entropy{rand.New(rand.NewPCG(1, 2))}, SegmentBytes: 64 << 10,
+		FS: files, Entropy: entropy{rand.New(rand.NewPCG(1, 2))}, SegmentBytes: 64 << 10, CommitBytes: 64 << 10,
 		GroupGap: time.Microsecond, MarkDelay: time.Hour, MaintenancePeriod: time.Hour,
 	}
 }

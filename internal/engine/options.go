@@ -32,6 +32,13 @@ type Options struct {
 	// GroupBytes bounds the rows of one group commit. Default 32 MiB. A larger group makes syncs
 	// fewer and the wait for one longer.
 	GroupBytes int64
+	// JournalBytes is the most that a group may have written to its segments in order to travel in its
+	// commit record too. Default 32 KiB; negative: none does. Groups below it wait for a sync of one
+	// file; larger ones save writing their rows twice.
+	JournalBytes int64
+	// CommitBytes is the size of each half of the commit file. Default 16 MiB, at least 4 KiB. A larger
+	// one makes checkpoints, which wait for all segments, rarer and a restart longer.
+	CommitBytes int64
 	// GroupGap is the least time between the beginnings of two groups while requests come faster than
 	// groups, unless GroupBytes are waiting. Default 1 ms. A longer gap makes stored batches of small
 	// writers larger.
@@ -74,6 +81,7 @@ func (o Options) withDefaults() Options {
 		fallback int64
 	}{
 		{&o.SegmentBytes, 256 << 20}, {&o.GroupBytes, 32 << 20}, {&o.IngestBytes, 256 << 20}, {&o.BucketRotateBytes, 8 << 20},
+		{&o.JournalBytes, 32 << 10}, {&o.CommitBytes, 16 << 20},
 	} {
 		if *field.value == 0 {
 			*field.value = field.fallback
@@ -114,6 +122,7 @@ func (o Options) validate() error {
 	}{
 		{"SegmentBytes", o.SegmentBytes, 64 << 10}, {"GroupBytes", o.GroupBytes, 1}, {"IngestBytes", o.IngestBytes, 1 << 20},
 		{"BucketRotateBytes", o.BucketRotateBytes, 1}, {"ReserveBytes", o.ReserveBytes, 0},
+		{"CommitBytes", o.CommitBytes, 4 << 10},
 	} {
 		if field.value < field.least {
 			errs = append(errs, fmt.Errorf("%s is %d, want at least %d", field.name, field.value, field.least))

@@ -23,8 +23,9 @@ type bucketKey struct {
 }
 
 // recover brings the engine to where the last whole group left it. The order matters: first what
-// the commit file says, then which of the groups that may be torn are whole, then the tables, and
-// last a new checkpoint, from which the next recovery starts.
+// the commit file says, then the bytes that it carries go to their segments, then it is found out which
+// of the groups that may be torn are whole, then come the tables, and last a new checkpoint, from which
+// the next recovery starts.
 func (e *Engine) recover() error {
 	for _, dir := range []string{tablesDir, trashDir} {
 		if err := e.options.FS.MkdirAll(dir); err != nil {
@@ -34,20 +35,25 @@ func (e *Engine) recover() error {
 	if err := e.options.FS.SyncDir("."); err != nil {
 		return fmt.Errorf("sync the data folder: %w", err)
 	}
-	commits, found, err := replication.OpenCommitFile(replication.Options{FS: e.options.FS, Dir: commitDir})
+	commits, found, err := replication.OpenCommitFile(replication.Options{FS: e.options.FS, Dir: commitDir, BytesMax: e.options.CommitBytes})
 	if err != nil {
 		return err
 	}
 	e.commits = commits
 	e.recovery.Findings = found.Findings
+	if err := e.restore(found); err != nil {
+		return errors.Join(err, commits.Close())
+	}
 	extents := newExtentSet(found.Durable)
-	e.decide(extents, found.Unsynced)
+	if err := e.decide(extents, found.Unsynced); err != nil {
+		return errors.Join(err, commits.Close())
+	}
 	if err := e.loadCatalog(extents, found.Lost || found.Sequence == 0); err != nil {
 		return errors.Join(err, commits.Close())
 	}
 	e.synced.Store(found.Sequence)
-	// A checkpoint says that all it names is durable. After a kill, the groups that were found whole
-	// may have been read from the page cache alone.
+	// A checkpoint says that all it names is durable in the segments. What was restored is not yet, and
+	// after a kill, the groups that were found whole may have been read from the page cache alone.
 	if err := e.options.FS.SyncAll(); err != nil {
 		return errors.Join(fmt.Errorf("sync what was recovered: %w", err), commits.Close())
 	}
@@ -63,18 +69,24 @@ func (e *Engine) recover() error {
 
 // decide goes through the groups whose durability nobody noted, oldest first, and takes those that
 // are whole. The first one that is not ends the sequence: it was never acknowledged at a level that
-// survives what happened, and neither was any group behind it.
-func (e *Engine) decide(extents extentSet, groups []replication.Group) {
+// survives what happened, and neither was any group behind it. A disk that cannot be read decides
+// nothing: that is the error.
+func (e *Engine) decide(extents extentSet, groups []replication.Group) error {
 	for i, group := range groups {
-		if reason := e.torn(extents, group); reason != nil {
+		reason := e.torn(extents, group)
+		if errors.Is(reason, streams.ErrUnread) {
+			return reason
+		}
+		if reason != nil {
 			e.recovery.GroupsCut = len(groups) - i
 			e.options.Logger.Info("incomplete groups of a crash are cut", "groups", len(groups)-i, "first", group.Sequence, "reason", reason)
-			return
+			return nil
 		}
 		for _, x := range group.Extents {
 			extents.set(x)
 		}
 	}
+	return nil
 }
 
 // torn says why a group does not count, or nil.

@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/internal/vfs"
 	"github.com/headrace/headrace/streams"
 )
 
@@ -73,13 +74,17 @@ type group struct {
 	ends []int64
 	// undo takes back what apply did outside the buckets, should the group not be written.
 	undo []func()
-	// written is what has to be synced.
+	// written is what the buckets have written and has to be synced.
 	written streams.Written
-	// sequence is that of the commit record; 0 if the group has none.
+	// sequence is that of the commit record; 0 if the group has none. commits is the file with the
+	// record, and carried says that what was written stands in it too.
 	sequence int64
+	commits  vfs.File
+	carried  bool
 	// sync says that a request waits for the disk.
 	sync bool
-	// settled is closed when everything up to this group is durable or has failed; nil: nobody waits.
+	// settled is closed when everything up to this group is durable in its segments or has failed; nil:
+	// nobody waits.
 	settled chan struct{}
 }
 
@@ -89,4 +94,13 @@ func (g *group) touch(b *bucket) {
 		b.group = g
 		g.touched = append(g.touched, b)
 	}
+}
+
+// wrote notes what a bucket has written.
+func (g *group) wrote(w streams.Written) {
+	g.written.Extents = append(g.written.Extents, w.Extents...)
+	g.written.Tails = append(g.written.Tails, w.Tails...)
+	g.written.Files = append(g.written.Files, w.Files...)
+	g.written.Dirs = append(g.written.Dirs, w.Dirs...)
+	g.written.Sealed = append(g.written.Sealed, w.Sealed...)
 }

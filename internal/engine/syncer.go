@@ -3,7 +3,10 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
@@ -23,14 +26,31 @@ const syncQueue = 1024
 // sealing a segment would need, holds it up for as long as the disk takes.
 const dirtyBytesMax = 16 << 20
 
-// dirty is what was written since the last sync.
+// flushShare is the part of the commit file that may be filled with bytes that are durable nowhere else,
+// before the segments are synced beside what goes on: the less is left to do when a checkpoint has to
+// wait for them.
+const flushShare = 8
+
+// flushFilesMax is the number of segments up to which that is done one by one. With more of them, all
+// are synced at once, and what goes on waits.
+const flushFilesMax = 16
+
+// dirty is what was written and not synced.
 type dirty struct {
-	files  map[vfs.File]bool
-	dirs   map[string]bool
-	sealed []vfs.File
-	bytes  int64
+	// files are segments, commits is the commit file with the newest record; nil: it is synced.
+	files   map[vfs.File]bool
+	commits vfs.File
+	dirs    map[string]bool
+	sealed  []vfs.File
+	// bare says that a group is among it whose bytes are in segments only, bytes how many such rows
+	// there are; carried counts those of groups that stand in commit records too.
+	bare           bool
+	bytes, carried int64
 	// sequence is that of the newest group that was written, synced or not.
 	sequence int64
+	// flushes are the syncs of segments that go on beside the syncer; flushing says that one does.
+	flushes  sync.WaitGroup
+	flushing atomic.Bool
 }
 
 func (d *dirty) add(g *group) {
@@ -41,31 +61,46 @@ func (d *dirty) add(g *group) {
 		d.dirs[dir] = true
 	}
 	d.sealed = append(d.sealed, g.written.Sealed...)
-	d.bytes += g.bytes
-	d.sequence = max(d.sequence, g.sequence)
+	if g.sequence == 0 {
+		return
+	}
+	d.commits, d.sequence = g.commits, g.sequence
+	if g.carried {
+		for i, x := range g.written.Extents {
+			d.carried += x.End - g.written.Tails[i].From
+		}
+	} else {
+		d.bare = true
+		d.bytes += g.bytes
+	}
 }
 
 // runSyncer syncs and publishes what the committer has written, group after group. All groups that
 // are waiting share one sync. A sync covers everything that was written before it, also rows of
-// tables that did not ask: so what an older commit record names is durable whenever a newer one is.
+// tables that did not ask: so what an older commit record names is durable whenever a newer one is,
+// in its segment or in the record itself. Where all records carry what they name, the sync is one of
+// the commit file alone.
 func (e *Engine) runSyncer() {
 	d := &dirty{files: map[vfs.File]bool{}, dirs: map[string]bool{}}
 	for g := range e.syncs {
 		groups := append([]*group{g}, e.waitingGroups()...)
-		needed := false
+		asked, all := false, false
 		for _, g := range groups {
 			d.add(g)
-			// Sealed files are synced even if nobody asked: they stay open until then.
-			needed = needed || g.sync || len(g.written.Sealed) > 0
+			asked = asked || g.sync
+			all = all || g.settled != nil
 		}
-		needed = needed || d.bytes >= dirtyBytesMax
-		if needed && e.failed() == nil {
-			e.sync(d)
+		// Sealed files are synced even if nobody asked: they stay open until then.
+		all = all || len(d.sealed) > 0 || d.bytes >= dirtyBytesMax || asked && d.bare ||
+			e.flushDue(d) && len(d.files) > flushFilesMax
+		if e.failed() == nil {
+			e.syncSome(d, asked, all)
 		}
 		for _, g := range groups {
 			e.finish(g)
 		}
 	}
+	d.flushes.Wait()
 	for _, file := range d.sealed {
 		e.closeQuietly(file)
 	}
@@ -88,11 +123,21 @@ func (e *Engine) waitingGroups() []*group {
 	return groups
 }
 
-// sync makes everything durable that was written. A failed sync is never tried again: what the
-// files hold is unknown, so nothing is written until the server is restarted.
-func (e *Engine) sync(d *dirty) {
+// syncSome makes durable what was written: all of it in its segments, or what somebody has asked for,
+// in commit records that carry it. A failed sync is never tried again: what the files hold is unknown,
+// so nothing is written until the server is restarted.
+func (e *Engine) syncSome(d *dirty, asked, all bool) {
 	began := e.options.Clock.Now()
-	if err := e.syncFiles(d); err != nil {
+	var err error
+	switch {
+	case all:
+		err = e.syncAll(d)
+	case asked && d.commits != nil:
+		err = d.commits.Sync()
+	default:
+		return
+	}
+	if err != nil {
 		e.fail(fmt.Errorf("sync: %w", err))
 		return
 	}
@@ -100,29 +145,64 @@ func (e *Engine) sync(d *dirty) {
 	e.counters.syncMicros.Add(e.options.Clock.Now().Sub(began).Microseconds())
 	// Groups that did not ask for a sync may have been written since the last one: they count too.
 	e.synced.Store(max(e.synced.Load(), d.sequence))
+	d.commits = nil
+	if !all && e.flushDue(d) {
+		e.flush(d)
+	}
+}
+
+// syncAll makes everything durable that was written, and closes the segments that have ended.
+func (e *Engine) syncAll(d *dirty) error {
+	d.flushes.Wait() // nothing is closed that is still being synced
+	if err := e.failedError(); err != nil {
+		return err
+	}
+	files := slices.Collect(maps.Keys(d.files))
+	if d.commits != nil {
+		files = append(files, d.commits)
+	}
+	if err := e.syncFiles(files, len(d.dirs) > 0); err != nil {
+		return err
+	}
 	for _, file := range d.sealed {
 		e.closeQuietly(file)
 	}
 	clear(d.files)
 	clear(d.dirs)
-	d.sealed, d.bytes = d.sealed[:0], 0
+	d.sealed, d.bare, d.bytes, d.carried = d.sealed[:0], false, 0, 0
+	return nil
 }
 
-func (e *Engine) syncFiles(d *dirty) error {
-	if len(d.files) > syncFilesMax || len(d.dirs) > 0 {
+func (e *Engine) flushDue(d *dirty) bool { return d.carried >= e.options.CommitBytes/flushShare }
+
+// flush syncs the segments while the syncer goes on with commit records. Nobody waits for it, so
+// nothing counts as durable in its segment by it; but the next sync of all has less to do.
+func (e *Engine) flush(d *dirty) {
+	if !d.flushing.CompareAndSwap(false, true) {
+		return
+	}
+	d.carried = 0
+	files := slices.Collect(maps.Keys(d.files))
+	d.flushes.Go(func() {
+		defer d.flushing.Store(false)
+		for _, file := range files {
+			if err := file.Sync(); err != nil {
+				e.fail(fmt.Errorf("sync: %w", err))
+				return
+			}
+		}
+	})
+}
+
+// syncFiles syncs files, and where names in folders have changed, everything.
+func (e *Engine) syncFiles(files []vfs.File, names bool) error {
+	if len(files) > syncFilesMax || names {
 		return e.options.FS.SyncAll()
 	}
 	var wait sync.WaitGroup
-	errs := make([]error, 0, syncFilesMax)
-	var mu sync.Mutex
-	for file := range d.files {
-		wait.Go(func() {
-			if err := file.Sync(); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			}
-		})
+	errs := make([]error, len(files))
+	for i, file := range files {
+		wait.Go(func() { errs[i] = file.Sync() })
 	}
 	wait.Wait()
 	return errors.Join(errs...)
