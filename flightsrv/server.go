@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -109,6 +110,7 @@ func (s *Server) newGRPC(e *edge) *grpc.Server {
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ReadBufferSize(readBufferBytes),
 		grpc.WriteBufferSize(0), // connection gathers writes
+		experimental.BufferPool(newFramePool()),
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
