@@ -89,6 +89,7 @@
 //	headrace.comments         texts of columns (JSON object)
 //	headrace.defaults         defaults of columns (JSON object)
 //	headrace.created          time (JSON string)
+//	headrace.indexes          secondary indexes, where there are some (JSON list of name and columns)
 //	headrace.rewrote          null, or {"end","chain","next"}: how far the segment counted, and the CRC
 //	                          of its last header, before it was rewritten
 //

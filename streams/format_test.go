@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
 )
 
@@ -74,6 +75,23 @@ func TestSegmentsAreArrowStreams(t *testing.T) {
 	}
 	if next != 12 {
 		t.Errorf("%d rows, want 12", next)
+	}
+}
+
+func TestMetadataOfIndexes(t *testing.T) {
+	table := testTable()
+	table.PrimaryKey = []string{"n"}
+	table.Indexes = []model.Index{{Name: "by_text", Columns: []string{"text"}}, {Name: "by_both", Columns: []string{"text", "n"}}}
+	metadata, err := (&segmentHead{table: table}).metadata()
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := &segmentHead{}
+	if err := head.parseMetadata(arrow.NewSchema(table.LogSchema().Fields(), &metadata)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(head.table.Indexes, table.Indexes) {
+		t.Errorf("indexes %+v, want %+v", head.table.Indexes, table.Indexes)
 	}
 }
 

@@ -24,7 +24,7 @@ func OpenBucket(table *model.Table, bucket int32, at *Extent, options Options) (
 	if err := options.validate(); err != nil {
 		return nil, err
 	}
-	layout, err := arrowipc.NewLayout(table.Schema)
+	layout, err := arrowipc.NewLayout(table.LogSchema())
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %d of table %s: %w", bucket, table.ID, err)
 	}

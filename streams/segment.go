@@ -142,7 +142,7 @@ func (s *segment) identify(w *window) (first batchHead, err error) {
 		return found, nil
 	}
 	layout := s.bucket.layout
-	if !head.table.Schema.Equal(layout.Schema()) {
+	if !head.table.LogSchema().Equal(layout.Schema()) {
 		layout = head.layout
 	}
 	s.setIdentity(head.id, head.sum, layout)

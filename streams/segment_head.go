@@ -35,7 +35,7 @@ func (h *segmentHead) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the schema of a segment: %w", err)
 	}
-	message := arrowipc.EncodeSchema(arrow.NewSchema(h.table.Schema.Fields(), &metadata))
+	message := arrowipc.EncodeSchema(arrow.NewSchema(h.table.LogSchema().Fields(), &metadata))
 	h.size = aligned(prefixBytes + int64(len(message)))
 	if h.size > schemaBytesMax {
 		return nil, fmt.Errorf("encoding the schema of a segment: it has %d bytes, at most %d are allowed", h.size, schemaBytesMax)
@@ -73,7 +73,7 @@ func readSegmentHead(get fetch) (*segmentHead, error) {
 	if err := h.parseMetadata(schema); err != nil {
 		return nil, fmt.Errorf("the schema message: %w", err)
 	}
-	if h.layout, err = arrowipc.NewLayout(h.table.Schema); err != nil {
+	if h.layout, err = arrowipc.NewLayout(h.table.LogSchema()); err != nil {
 		return nil, fmt.Errorf("the schema message: %w", err)
 	}
 	return h, nil

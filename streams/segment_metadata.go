@@ -38,6 +38,8 @@ const (
 	keyDefaults       = "headrace.defaults"
 	keyCreated        = "headrace.created"
 	keyRewrote        = "headrace.rewrote"
+	// keyIndexes is there where the table has secondary indexes.
+	keyIndexes = "headrace.indexes"
 
 	segmentFormat = 1
 )
@@ -47,6 +49,12 @@ type rewroteRecord struct {
 	End   int64  `json:"end"`
 	Chain uint32 `json:"chain"`
 	Next  int64  `json:"next"`
+}
+
+// metadataEntry is a key of ours and its value, which is text or becomes JSON.
+type metadataEntry struct {
+	key   string
+	value any
 }
 
 // metadata gives the metadata of the IPC schema: the user's, then ours.
@@ -65,10 +73,7 @@ func (h *segmentHead) metadata() (arrow.Metadata, error) {
 		rewrote = &rewroteRecord{h.rewrote.End, h.rewrote.Chain, h.rewrote.Next}
 	}
 	var errs []error
-	for _, entry := range []struct {
-		key   string
-		value any
-	}{
+	entries := []metadataEntry{
 		{keyFormat, segmentFormat}, {keyTableID, t.ID}, {keyTable, t.Name.String()},
 		{keyFieldIDs, notNil(t.FieldIDs)}, {keySchemaVersion, t.SchemaVersion},
 		{keyPrimaryKey, notNil(t.PrimaryKey)}, {keyBucketKey, notNil(t.BucketKey)},
@@ -76,7 +81,11 @@ func (h *segmentHead) metadata() (arrow.Metadata, error) {
 		{keySegment, hex.EncodeToString(h.id[:])}, {keyBaseOffset, h.base}, {keyPrevious, h.previous},
 		{keyOptions, t.Options}, {keyComment, t.Comment}, {keyComments, t.Comments},
 		{keyDefaults, t.Defaults}, {keyCreated, t.CreatedAt.UTC()}, {keyRewrote, rewrote},
-	} {
+	}
+	if len(t.Indexes) > 0 {
+		entries = append(entries, metadataEntry{keyIndexes, t.Indexes})
+	}
+	for _, entry := range entries {
 		text, plain := entry.value.(string)
 		if !plain {
 			encoded, err := json.Marshal(entry.value)
@@ -182,7 +191,7 @@ func (h *segmentHead) name() SegmentName {
 
 // parseTable reads the definition of the table.
 func (h *segmentHead) parseTable(r *metadataReader, schema *arrow.Schema) {
-	t := &model.Table{Schema: schema, ID: r.text(keyTableID), Comment: r.text(keyComment)}
+	t := &model.Table{ID: r.text(keyTableID), Comment: r.text(keyComment)}
 	name, err := model.ParseTableName(r.text(keyTable))
 	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("the key %s: %w", keyTable, err))
@@ -192,10 +201,14 @@ func (h *segmentHead) parseTable(r *metadataReader, schema *arrow.Schema) {
 	t.SchemaVersion = int32(r.number(keySchemaVersion, 32))
 	t.Buckets = int32(r.number(keyBuckets, 32))
 	r.decode(keyPrimaryKey, &t.PrimaryKey)
+	t.SetLogSchema(schema)
 	r.decode(keyBucketKey, &t.BucketKey)
 	r.decode(keyOptions, &t.Options)
 	r.decode(keyComments, &t.Comments)
 	r.decode(keyDefaults, &t.Defaults)
+	if _, indexed := r.values[keyIndexes]; indexed {
+		r.decode(keyIndexes, &t.Indexes)
+	}
 	var created time.Time
 	r.decode(keyCreated, &created)
 	t.CreatedAt = created

@@ -52,6 +52,14 @@ func (b *Batch) Release() {
 	b.Body, b.owned = nil, false
 }
 
+// Shared gives a copy that reads the same body and does not own it: its Release does nothing to the
+// body, and it must not be used once the body's owner has released it.
+func (b *Batch) Shared() *Batch {
+	shared := *b
+	shared.owned = false
+	return &shared
+}
+
 // castagnoli is the table of Batch.Sums.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -19,7 +19,11 @@ type Builder struct {
 	rows    int64
 	scratch []vector
 	indices []int32
+	starts  []int64
 	err     error
+
+	// columnwise: something was appended to single columns, so that rows is not kept.
+	columnwise bool
 
 	// limit bounds charged: the bytes that conversions may make out of fewer. 0: no limit.
 	limit, charged int64
@@ -46,7 +50,7 @@ func NewBuilder(l *Layout) *Builder {
 }
 
 func (b *Builder) reset() {
-	b.rows, b.err, b.charged = 0, nil, 0
+	b.rows, b.err, b.charged, b.columnwise = 0, nil, 0, false
 	for i := range b.columns {
 		c := &b.columns[i]
 		c.length, c.nulls = 0, 0
@@ -60,8 +64,33 @@ func (b *Builder) reset() {
 	}
 }
 
-// Rows is how many rows have been appended.
-func (b *Builder) Rows() int64 { return b.rows }
+// Rows is how many rows have been appended: those that all columns have, where columns were appended
+// to one by one.
+func (b *Builder) Rows() int64 {
+	if !b.columnwise || len(b.layout.top) == 0 {
+		return b.rows
+	}
+	rows := b.columns[0].length
+	for _, c := range b.layout.top {
+		rows = min(rows, b.columns[c.node].length)
+	}
+	return rows
+}
+
+// Err is why Finish would give no rows, or nil: an append failed, or the columns were not appended to
+// equally often.
+func (b *Builder) Err() error {
+	if b.err != nil || !b.columnwise {
+		return b.err
+	}
+	rows := b.Rows()
+	for _, c := range b.layout.top {
+		if got := b.columns[c.node].length; got != rows {
+			return fmt.Errorf("building a batch: %s has %d rows, another column %d", c.path(), got, rows)
+		}
+	}
+	return nil
+}
 
 // Bytes is how long the body of the batch would be.
 func (b *Builder) Bytes() int64 {
@@ -158,13 +187,13 @@ func sameShape(a, b *Layout) bool {
 }
 
 // Finish gives the batch, which the caller releases, and makes the builder empty. Nulls of a column
-// are counted, sums computed.
+// are counted, sums computed. The batch has no rows where Err is not nil.
 func (b *Builder) Finish() *Batch {
-	if b.err != nil {
+	if b.Err() != nil {
 		b.reset()
 	}
 	defer b.reset()
-	batch := &Batch{Layout: b.layout, Rows: b.rows, Nodes: make([]Node, len(b.columns))}
+	batch := &Batch{Layout: b.layout, Rows: b.Rows(), Nodes: make([]Node, len(b.columns))}
 	w := newBodyWriter(batch, b.Bytes(), b.layout.buffers+b.layout.views)
 	for i := range b.columns {
 		c := &b.columns[i]

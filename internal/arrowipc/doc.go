@@ -11,7 +11,8 @@
 // Kept: a Batch is one record batch as buffers in a contiguous body. Batch.Message and ParseMessage
 // turn it into a message and back; what stands before the body in a file, such as a header of the
 // owner's, is skipped by the offsets of the buffers. A Builder concatenates rows of batches, for
-// coalescing, slicing and rewriting.
+// coalescing, slicing and rewriting. A View reads single rows of a batch; a Builder takes picks of
+// rows of many views, and KeyColumns compare their keys.
 //
 // Out: a Projection chooses columns of stored batches, compressed or not, by writing new metadata
 // that points at the bytes that are there.
@@ -40,7 +41,7 @@
 // Bodies that this package makes come from pools and go back with Batch.Release. Between the two,
 // nothing here reads them unless it is asked to. Everything else is left to the garbage collector.
 //
-// The package does no I/O and starts no goroutine. Layout and Projection are immutable and may be
-// shared; Decoder, Builder and RowHasher are owned by one goroutine each; a Batch may be read by
+// The package does no I/O and starts no goroutine. Layout, Projection, View and KeyColumns are immutable
+// and may be shared; Decoder, Builder and RowHasher are owned by one goroutine each; a Batch may be read by
 // many. It works on little-endian machines only.
 package arrowipc

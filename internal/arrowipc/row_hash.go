@@ -60,6 +60,19 @@ func (h *RowHasher) Hash(b *Batch, dst []uint64) ([]uint64, error) {
 	return dst, nil
 }
 
+// HashRow gives the hash of one row of a view of the hasher's layout, or of one of the same shape, and
+// whether one of its key columns is null. It panics on a row that is not there.
+func (h *RowHasher) HashRow(v *View, row int32) (hash uint64, null bool) {
+	key := h.key[:0]
+	for _, c := range h.columns {
+		value := &v.vectors[c.node]
+		null = null || value.isNull(int64(row))
+		key = value.appendKey(key, int64(row))
+	}
+	h.key = key
+	return xxh3.Hash(key), null
+}
+
 // appendKey appends the key encoding of one value.
 func (v *vector) appendKey(key []byte, row int64) []byte {
 	if v.isNull(row) {

@@ -19,6 +19,15 @@ import (
 // exactIntegerMax is the largest integer up to which every integer is a float64.
 const exactIntegerMax = 1 << 53
 
+// AutoIncrement is the default of a column of a primary-key table that gets a number where a row is
+// inserted. Numbers are unique in the table, not dense, and never used again.
+const AutoIncrement = "auto_increment"
+
+// AutoIncremented says that a default makes the column one that is numbered.
+func AutoIncremented(field arrow.Field, value any) bool {
+	return value == AutoIncrement && field.Type.ID() == arrow.INT64
+}
+
 // CheckDefaults checks the defaults of columns, by column name, and gives them in the form that
 // CheckDefault gives. The error names every fault.
 func CheckDefaults(schema *arrow.Schema, defaults map[string]any) (map[string]any, error) {
@@ -58,7 +67,12 @@ func CheckDefaults(schema *arrow.Schema, defaults map[string]any) (map[string]an
 //	lists                   an array; structs: an object, fields left out being null
 //
 // Columns of intervals and maps have no default.
+//
+// AutoIncrement stands for itself in a column of type int64.
 func CheckDefault(field arrow.Field, value any) (any, error) {
+	if AutoIncremented(field, value) {
+		return value, nil
+	}
 	checked, err := defaultOf(field, value, 1)
 	if err != nil {
 		return nil, Errorf(BadRequest, "the default of column %q: %v", clip(field.Name, 140), err)

@@ -25,6 +25,7 @@ const (
 
 	TableAlreadyExists    Reason = "TABLE_ALREADY_EXISTS"
 	DatabaseAlreadyExists Reason = "DATABASE_ALREADY_EXISTS"
+	IndexAlreadyExists    Reason = "INDEX_ALREADY_EXISTS"
 
 	OffsetTrimmed   Reason = "OFFSET_TRIMMED"
 	OffsetBeyondEnd Reason = "OFFSET_BEYOND_END"
@@ -45,10 +46,11 @@ const (
 	DiskFull Reason = "DISK_FULL"
 	Quota    Reason = "QUOTA"
 
-	Overloaded Reason = "OVERLOADED"
-	Draining   Reason = "DRAINING"
-	NoQuorum   Reason = "NO_QUORUM"
-	ReadOnly   Reason = "READ_ONLY"
+	Overloaded    Reason = "OVERLOADED"
+	Draining      Reason = "DRAINING"
+	NoQuorum      Reason = "NO_QUORUM"
+	ReadOnly      Reason = "READ_ONLY"
+	IndexNotReady Reason = "INDEX_NOT_READY"
 
 	Unauthenticated  Reason = "UNAUTHENTICATED"
 	PermissionDenied Reason = "PERMISSION_DENIED"
@@ -69,12 +71,14 @@ var codes = map[Reason]string{
 	UnsupportedType: "INVALID_ARGUMENT", BatchTooLarge: "INVALID_ARGUMENT",
 	TableNotFound: "NOT_FOUND", DatabaseNotFound: "NOT_FOUND", PartitionNotFound: "NOT_FOUND", IndexNotFound: "NOT_FOUND",
 	TableAlreadyExists: "ALREADY_EXISTS", DatabaseAlreadyExists: "ALREADY_EXISTS",
-	OffsetTrimmed: "OUT_OF_RANGE", OffsetBeyondEnd: "OUT_OF_RANGE", HistoryTrimmed: "OUT_OF_RANGE",
+	IndexAlreadyExists: "ALREADY_EXISTS",
+	OffsetTrimmed:      "OUT_OF_RANGE", OffsetBeyondEnd: "OUT_OF_RANGE", HistoryTrimmed: "OUT_OF_RANGE",
 	ProducerFenced: "ABORTED", MemberFenced: "ABORTED", SchemaChanged: "ABORTED", PlanExpired: "ABORTED",
 	SequenceGap: "FAILED_PRECONDITION", SequenceExpired: "FAILED_PRECONDITION", SequenceReused: "FAILED_PRECONDITION",
 	TableReplaced: "FAILED_PRECONDITION", DeleteRefused: "FAILED_PRECONDITION", DatabaseNotEmpty: "FAILED_PRECONDITION",
 	DiskFull: "RESOURCE_EXHAUSTED", Quota: "RESOURCE_EXHAUSTED",
 	Overloaded: "UNAVAILABLE", Draining: "UNAVAILABLE", NoQuorum: "UNAVAILABLE", ReadOnly: "UNAVAILABLE",
+	IndexNotReady:   "UNAVAILABLE",
 	Unauthenticated: "UNAUTHENTICATED", PermissionDenied: "PERMISSION_DENIED",
 	Corrupt: "DATA_LOSS", Internal: "INTERNAL", Unimplemented: "UNIMPLEMENTED", Cancelled: "CANCELLED",
 }
@@ -90,7 +94,7 @@ func (r Reason) Code() string {
 // Retriable says that the same request may succeed later, unchanged.
 func (r Reason) Retriable() bool {
 	switch r {
-	case Overloaded, Draining, NoQuorum:
+	case Overloaded, Draining, NoQuorum, IndexNotReady:
 		return true
 	}
 	return false

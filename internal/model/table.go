@@ -25,6 +25,8 @@ type Table struct {
 	BucketKey []string
 	// PrimaryKey are the key columns of a primary-key table; empty for a log table.
 	PrimaryKey []string
+	// Indexes are the secondary indexes of a primary-key table, in the order in which they were made.
+	Indexes []Index
 	// Comment is free text of the user.
 	Comment string
 	// Options are the table options that were set, by name, as text; see TableOptions.

@@ -10,7 +10,8 @@ import (
 // OptionSpec describes one table option, for ListOptions and the documentation.
 type OptionSpec struct {
 	Name string `json:"name"`
-	// Type is "duration", "size" or "level"; see ParseDuration, ParseSize and ParseDurability.
+	// Type is "duration", "size", "level", "choice" (one of Range), "function" or "column"; see ParseDuration,
+	// ParseSize and ParseDurability.
 	Type string `json:"type"`
 	// Default is the text that means the same as leaving the option out.
 	Default string `json:"default"`
@@ -32,6 +33,25 @@ type Options struct {
 	Durability Durability
 	// PlanMaxPin is how long a plan, renewed or not, may keep rows from being retired.
 	PlanMaxPin time.Duration
+
+	// The following is for primary-key tables alone; see CheckOptions.
+
+	// Merge is what becomes of a row whose key is there already.
+	Merge MergeEngine
+	// VersionColumn is the column that MergeVersioned compares.
+	VersionColumn string
+	// Aggregates are the functions of MergeAggregation, by column.
+	Aggregates map[string]string
+	// Delete is what becomes of a deletion.
+	Delete DeleteBehavior
+	// Image says which rows the changelog has.
+	Image ChangelogImage
+	// RowTTL is how long a row stays after it was written, or after the time in RowTTLColumn where that
+	// is set; 0 means for ever.
+	RowTTL       time.Duration
+	RowTTLColumn string
+	// IndexMaxBytes bounds the memory of the table's key index; 0 means no bound.
+	IndexMaxBytes int64
 }
 
 const (
@@ -40,6 +60,15 @@ const (
 	optionDurability = "log.durability"
 	optionPlanMaxPin = "plan.max-pin"
 
+	optionMerge           = "merge.engine"
+	optionVersionColumn   = "merge.version-column"
+	optionAggregatePrefix = "merge.aggregate."
+	optionDelete          = "delete.behavior"
+	optionImage           = "changelog.image"
+	optionIndexMaxBytes   = "index.max-bytes"
+	optionRowTTL          = "row.ttl"
+	optionRowTTLColumn    = "row.ttl-column"
+
 	ttlMin, ttlMax               = time.Second, 36500 * 24 * time.Hour
 	planMaxPinMin, planMaxPinMax = time.Second, 30 * 24 * time.Hour
 	maxBytesMin                  = 1 << 20
@@ -47,20 +76,27 @@ const (
 	ttlRange        = "0, or 1s to 36500d"
 	planMaxPinRange = "1s to 30d"
 	maxBytesRange   = "0, or 1MiB and more"
+	mergeRange      = "last-row, first-row, versioned, aggregation"
+	deleteRange     = "allow, ignore, refuse"
+	imageRange      = "full, new"
 )
 
 // laterOptions are the options that the interface knows and this version does not have. A name with
 // a dot at its end stands for all that begin with it.
 var laterOptions = []string{
-	"local.ttl", "log.compression", "merge.engine", "merge.version-column", "merge.aggregate.",
-	"delete.behavior", "changelog.image", "row.ttl", "row.ttl-column", "partition.auto-create",
+	"local.ttl", "log.compression", "partition.auto-create",
 	"partition.time-unit", "partition.keep", "lake.enabled", "lake.freshness", "lake.fragment-bytes",
-	"index.max-bytes",
 }
 
 // TableOptions describes every option that a table can have in this version, sorted by name.
 func TableOptions() []OptionSpec {
 	return []OptionSpec{
+		{optionImage, "choice", "full", imageRange, false,
+			"Primary-key tables: whether the changelog has the rows that updates replace (full), or only what they leave (new)."},
+		{optionDelete, "choice", "allow", deleteRange, true,
+			"Primary-key tables: what becomes of a deletion."},
+		{optionIndexMaxBytes, "size", "0", maxBytesRange, false,
+			"Primary-key tables: memory of the index of keys; 0 means no bound."},
 		{optionDurability, "level", "fsync", "memory, os, fsync", true,
 			"What an acknowledged row survives: nothing (memory), a kill of the server (os), a power cut (fsync). " +
 				"A put may ask for more, never for less."},
@@ -68,15 +104,42 @@ func TableOptions() []OptionSpec {
 			"Size of the table's log past which its oldest segments are removed, in equal shares for the buckets; 0 means no bound."},
 		{optionTTL, "duration", "0", ttlRange, true,
 			"Time after which rows are removed, counted from when they were appended; 0 means never."},
+		{optionAggregatePrefix + "COLUMN", "function", "last_value_ignore_nulls", aggregateRange, false,
+			"Primary-key tables, merge.engine aggregation: how the values of a column are merged."},
+		{optionMerge, "choice", "last-row", mergeRange, false,
+			"Primary-key tables: what becomes of a row whose key is there already: it replaces the old one (last-row), " +
+				"it is dropped (first-row), it replaces one with a lower version (versioned), or they are merged (aggregation)."},
+		{optionVersionColumn, "column", "", "an integer, date or timestamp column", false,
+			"Primary-key tables, merge.engine versioned: the column whose larger value wins; a row with null loses."},
 		{optionPlanMaxPin, "duration", "1h", planMaxPinRange, true,
 			"How long one read may keep rows that are due from being removed."},
+		{optionRowTTL, "duration", "0", ttlRange, true,
+			"Primary-key tables: time after which a row is deleted, counted from when it was written last; 0 means never."},
+		{optionRowTTLColumn, "column", "", "a timestamp or date column", true,
+			"Primary-key tables: the column that row.ttl counts from, in place of when the row was written; rows with null stay."},
 	}
+}
+
+// Alterable says that AlterTable may change an option; true for one that does not exist, which
+// ParseOptions refuses.
+func Alterable(name string) bool {
+	if strings.HasPrefix(name, optionAggregatePrefix) {
+		return false
+	}
+	for _, spec := range TableOptions() {
+		if spec.Name == name {
+			return spec.Alterable
+		}
+	}
+	return true
 }
 
 // ParseOptions reads the options of a table; those left out get their defaults. The error names
 // every fault of every option.
 func ParseOptions(set map[string]string) (Options, error) {
-	options := Options{Durability: Fsync, PlanMaxPin: time.Hour}
+	options := Options{
+		Durability: Fsync, PlanMaxPin: time.Hour, Merge: MergeLastRow, Delete: DeleteAllow, Image: ImageFull,
+	}
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if err := options.parse(name, set[name]); err != nil {
@@ -95,16 +158,16 @@ func (o *Options) parse(name, value string) error {
 	case optionTTL:
 		o.TTL, err = boundedDuration(value, ttlMin, ttlMax, ttlRange)
 	case optionMaxBytes:
-		o.MaxBytes, err = ParseSize(value)
-		if err == nil && o.MaxBytes != 0 && o.MaxBytes < maxBytesMin {
-			err = Errorf(BadRequest, "%q is out of range, want %s", value, maxBytesRange)
-		}
+		o.MaxBytes, err = parseMaxBytes(value)
 	case optionDurability:
 		o.Durability, err = parseTableDurability(value)
 	case optionPlanMaxPin:
 		o.PlanMaxPin, err = boundedDuration(value, planMaxPinMin, planMaxPinMax, planMaxPinRange)
 	default:
-		return unknownOption(name)
+		var known bool
+		if known, err = o.parseKeyed(name, value); !known {
+			return unknownOption(name)
+		}
 	}
 	if err == nil {
 		return nil

@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -10,10 +11,14 @@ import (
 )
 
 func TestParseOptions(t *testing.T) {
-	defaults := Options{Durability: Fsync, PlanMaxPin: time.Hour}
+	defaults := Options{
+		Durability: Fsync, PlanMaxPin: time.Hour, Merge: MergeLastRow, Delete: DeleteAllow, Image: ImageFull,
+	}
 	spelled := map[string]string{}
 	for _, spec := range TableOptions() {
-		spelled[spec.Name] = spec.Default
+		if !strings.HasSuffix(spec.Name, ".COLUMN") {
+			spelled[spec.Name] = spec.Default
+		}
 	}
 	for name, c := range map[string]struct {
 		set  map[string]string
@@ -22,12 +27,18 @@ func TestParseOptions(t *testing.T) {
 		"none":                 {nil, defaults},
 		"the defaults spelled": {spelled, defaults},
 		"all": {
-			map[string]string{"log.ttl": "7d", "log.max-bytes": "10GB", "log.durability": "os", "plan.max-pin": "90m"},
-			Options{TTL: 7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute},
+			map[string]string{"log.ttl": "7d", "log.max-bytes": "10GB", "log.durability": "os", "plan.max-pin": "90m",
+				"merge.engine": "aggregation", "merge.aggregate.n": "sum", "merge.aggregate.s": "listagg:; ", "delete.behavior": "refuse",
+				"changelog.image": "new", "index.max-bytes": "1GiB", "merge.version-column": "v"},
+			Options{
+				TTL: 7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute,
+				Merge: MergeAggregation, Aggregates: map[string]string{"n": "sum", "s": "listagg:; "}, Delete: DeleteRefuse,
+				Image: ImageNew, IndexMaxBytes: 1 << 30, VersionColumn: "v",
+			},
 		},
 	} {
 		got, err := ParseOptions(c.set)
-		if err != nil || got != c.want {
+		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %v, %v, want %v", name, got, err, c.want)
 		}
 	}
@@ -36,7 +47,7 @@ func TestParseOptions(t *testing.T) {
 func TestFaultsOfOptionsComeTogether(t *testing.T) {
 	_, err := ParseOptions(map[string]string{
 		"log.ttl": "7 days", "log.max-bytes": "1KB", "log.durability": "quorum", "plan.max-pin": "0",
-		"lake.enabled": "true", "merge.aggregate.clicks": "sum", "log.tll": "1d", "x": "",
+		"lake.enabled": "true", "merge.aggregate.clicks": "median", "merge.engine": "last_row", "log.tll": "1d", "x": "",
 	})
 	if !errors.Is(err, BadRequest) {
 		t.Fatalf("got %v", err)
@@ -44,8 +55,8 @@ func TestFaultsOfOptionsComeTogether(t *testing.T) {
 	for _, want := range []string{
 		`option log.ttl: "7 days" is not a duration`, `option log.max-bytes: "1KB" is out of range`,
 		"option log.durability: the level quorum is not available", `option plan.max-pin: "0" is out of range`,
-		"option lake.enabled is not available in this version", "option merge.aggregate.clicks is not available in this version",
-		`there is no option "log.tll"`, "Did you mean log.ttl?", `there is no option "x"`, "The options are log.durability,",
+		"option lake.enabled is not available in this version", `option merge.aggregate.clicks: "median" is no aggregate function`, `option merge.engine: "last_row" is none of last-row, first-row`,
+		`there is no option "log.tll"`, "Did you mean log.ttl?", `there is no option "x"`, "The options are changelog.image,",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\ndoes not say %s", err, want)
