@@ -1,0 +1,93 @@
+package pkstore
+
+import (
+	"github.com/headrace/headrace/internal/arrowipc"
+)
+
+// Keys are keys to look for.
+type Keys struct {
+	// View has the keys in its rows, in a layout of its own.
+	View *arrowipc.View
+	// Columns are the key columns of View, in the order and of the types of Options.Key; a string may
+	// have another form.
+	Columns *arrowipc.KeyColumns
+	// Hashes are those of all rows of View.
+	Hashes []uint64
+	// Rows are the rows of View that are meant; nil: all.
+	Rows []int32
+}
+
+// count is how many keys are meant.
+func (k *Keys) count() int {
+	if k.Rows == nil {
+		return int(k.View.Rows())
+	}
+	return len(k.Rows)
+}
+
+// row is the row of View of the i-th key.
+func (k *Keys) row(i int) int32 {
+	if k.Rows == nil {
+		return int32(i)
+	}
+	return k.Rows[i]
+}
+
+// found is where the newest row of a key is; without a batch there is none.
+type found struct {
+	batch *storedBatch
+	row   int32
+}
+
+func (f found) offset() int64 {
+	if f.batch == nil {
+		return noRow
+	}
+	return f.batch.Base + int64(f.row)
+}
+
+// resolver finds keys in the index. It keeps its memory between uses and is owned by one goroutine.
+type resolver struct {
+	slots []uint64
+	found []found
+}
+
+// resolve finds the row that the index has for each key, in found. The passes over all keys are apart
+// so that the machine waits for the memory of many keys at once.
+func (r *resolver) resolve(b *Bucket, log *publishedLog, k *Keys) {
+	n := k.count()
+	r.slots, r.found = r.slots[:0], r.found[:0]
+	for i := range n {
+		r.slots = append(r.slots, b.index.first(k.Hashes[k.row(i)]))
+	}
+	for _, slot := range r.slots {
+		var f found
+		if slot != 0 {
+			f.batch, f.row = log.locate(slotOffset(slot, log.start))
+		}
+		r.found = append(r.found, f)
+	}
+	for i, slot := range r.slots {
+		if slot == 0 {
+			continue
+		}
+		row, f := k.row(i), r.found[i]
+		if f.batch == nil || !k.Columns.Equal(k.View, row, b.keys, f.batch.View, f.row) {
+			r.found[i] = b.search(log, k, row)
+		}
+	}
+}
+
+// search finds a key whose first slot is that of another one. Slots of rows that log does not have are
+// passed over: they are being published.
+func (b *Bucket) search(log *publishedLog, k *Keys, row int32) found {
+	var f found
+	slot := b.index.find(k.Hashes[row], func(slot uint64) bool {
+		f.batch, f.row = log.locate(slotOffset(slot, log.start))
+		return f.batch != nil && k.Columns.Equal(k.View, row, b.keys, f.batch.View, f.row)
+	})
+	if slot == 0 {
+		return found{}
+	}
+	return f
+}

@@ -1,0 +1,57 @@
+package pkstore
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+)
+
+// Stored is a batch of the log as it is stored. The view must stay valid as long as the Stored, or
+// Keep, can be reached: whoever makes it lets the garbage collector release the memory behind it.
+type Stored struct {
+	// Base is the offset of the first row.
+	Base int64
+	// View reads the batch, in the layout of the log. Key and change columns are in memory and
+	// verified.
+	View *arrowipc.View
+	// Check brings the other columns into memory and verifies them. The bucket calls it before it
+	// reads them for the first time, and again only after it failed; it may be called by several
+	// goroutines for different batches. nil: there is nothing to do.
+	Check func() error
+	// Keep is held as long as the bucket holds the batch.
+	Keep any
+}
+
+// end is the offset behind the last row.
+func (s Stored) end() int64 { return s.Base + s.View.Rows() }
+
+// storedBatch is a Stored that remembers whether it was checked.
+type storedBatch struct {
+	Stored
+	checked  atomic.Bool
+	checking sync.Mutex
+}
+
+func newStoredBatch(s Stored) *storedBatch {
+	b := &storedBatch{Stored: s}
+	b.checked.Store(s.Check == nil)
+	return b
+}
+
+// check sees to it that all columns can be read.
+func (b *storedBatch) check() error {
+	if b.checked.Load() {
+		return nil
+	}
+	b.checking.Lock()
+	defer b.checking.Unlock()
+	if b.checked.Load() {
+		return nil
+	}
+	err := b.Check()
+	if err == nil {
+		b.checked.Store(true)
+	}
+	return err
+}
