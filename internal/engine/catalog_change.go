@@ -47,10 +47,6 @@ func (e *Engine) CreateTable(_ context.Context, request CreateTable) (*model.Tab
 
 // design turns a request into a definition, with every fault of it in one error.
 func (e *Engine) design(request CreateTable) (*model.Table, error) {
-	if len(request.PrimaryKey) > 0 {
-		return nil, model.Errorf(model.Unimplemented, "primary-key tables are not available in this version").
-			WithRemedy("Leave primary_key out to make a log table")
-	}
 	if request.Schema == nil {
 		return nil, model.Errorf(model.BadRequest, "the table has no schema").WithRemedy("Send schema or columns")
 	}
@@ -61,15 +57,17 @@ func (e *Engine) design(request CreateTable) (*model.Table, error) {
 	schema := model.StoredSchema(request.Schema, request.PrimaryKey...)
 	definition := &model.Table{
 		ID: id, Name: request.Name, Schema: schema, SchemaVersion: 1,
-		Buckets: max(request.Buckets, 1), BucketKey: request.BucketKey, Comment: request.Comment, Options: request.Options,
+		Buckets: max(request.Buckets, 1), BucketKey: request.BucketKey, PrimaryKey: request.PrimaryKey, Comment: request.Comment, Options: request.Options,
 		Defaults: request.Defaults, Comments: request.ColumnComments, CreatedAt: e.options.Clock.Now().UTC(),
+	}
+	if definition.Keyed() && len(definition.BucketKey) == 0 {
+		definition.BucketKey = slices.Clone(definition.PrimaryKey)
 	}
 	for i := range schema.NumFields() {
 		definition.FieldIDs = append(definition.FieldIDs, int32(i+1))
 	}
 	var faults []error
-	_, optionFaults := model.ParseOptions(request.Options)
-	faults = append(faults, model.CheckSchema(request.Schema), optionFaults)
+	faults = append(faults, model.CheckSchema(request.Schema), definition.CheckOptions(), checkPrimaryKey(definition))
 	if request.Buckets < 0 || request.Buckets > model.BucketsMax {
 		faults = append(faults, model.Errorf(model.BadRequest, "buckets is %d, want 1 to %d", request.Buckets, model.BucketsMax))
 	}
@@ -85,6 +83,39 @@ func (e *Engine) design(request CreateTable) (*model.Table, error) {
 		return nil, err
 	}
 	return definition, nil
+}
+
+// checkPrimaryKey checks the key of a primary-key table, and that its bucket key is a prefix of it.
+func checkPrimaryKey(definition *model.Table) error {
+	var faults []error
+	if !definition.Keyed() {
+		for _, field := range definition.Schema.Fields() {
+			if model.AutoIncremented(field, definition.Defaults[field.Name]) {
+				faults = append(faults, model.Errorf(model.BadRequest, "the column %q has the default %s, which is for tables with a primary key",
+					field.Name, model.AutoIncrement))
+			}
+		}
+		return model.JoinFaults(faults)
+	}
+	seen := map[string]bool{}
+	for _, name := range definition.PrimaryKey {
+		if len(definition.Schema.FieldIndices(name)) != 1 {
+			faults = append(faults, model.Errorf(model.ColumnNotFound, "primary_key names the column %q, which the schema lacks", name))
+		}
+		if _, hasDefault := definition.Defaults[name]; hasDefault {
+			faults = append(faults, model.Errorf(model.BadRequest, "the key column %q has a default", name).
+				WithRemedy("Every row names its key"))
+		}
+		if seen[name] {
+			faults = append(faults, model.Errorf(model.BadRequest, "primary_key names the column %q twice", name))
+		}
+		seen[name] = true
+	}
+	if n := len(definition.BucketKey); n > len(definition.PrimaryKey) || !slices.Equal(definition.BucketKey, definition.PrimaryKey[:n]) {
+		faults = append(faults, model.Errorf(model.BadRequest, "bucket_key is %v, which primary_key, %v, does not begin with",
+			definition.BucketKey, definition.PrimaryKey))
+	}
+	return model.JoinFaults(faults)
 }
 
 // sameTable answers the creation of a table whose name is taken.
@@ -115,6 +146,9 @@ func difference(have, want *model.Table) string {
 	}
 	if have.Buckets != want.Buckets {
 		note("buckets", have.Buckets, want.Buckets)
+	}
+	if !slices.Equal(have.PrimaryKey, want.PrimaryKey) {
+		note("primary_key", have.PrimaryKey, want.PrimaryKey)
 	}
 	if !slices.Equal(have.BucketKey, want.BucketKey) {
 		note("bucket_key", have.BucketKey, want.BucketKey)

@@ -157,55 +157,6 @@ func (e *Engine) RenameTable(_ context.Context, from, to model.TableName) (*mode
 	return &definition, t.define(&definition)
 }
 
-// Expect guards a change against another one in between. Zero fields are not compared.
-type Expect struct {
-	ID            string
-	SchemaVersion int32
-}
-
-// SetOptions changes options of a table; an empty value resets one to its default. All or nothing.
-func (e *Engine) SetOptions(ctx context.Context, name model.TableName, expect Expect, set map[string]string) (*model.Table, error) {
-	e.catalog.changes.Lock()
-	defer e.catalog.changes.Unlock()
-	t, err := e.table(name)
-	if err != nil {
-		return nil, err
-	}
-	definition := *t.definition.Load()
-	if expect.ID != "" && expect.ID != definition.ID {
-		return nil, model.Errorf(model.TableReplaced, "the table %s has the id %s, not %s", name, definition.ID, expect.ID)
-	}
-	if expect.SchemaVersion != 0 && expect.SchemaVersion != definition.SchemaVersion {
-		return nil, model.Errorf(model.SchemaChanged, "the table %s has schema version %d, not %d", name, definition.SchemaVersion, expect.SchemaVersion)
-	}
-	options := maps.Clone(definition.Options)
-	if options == nil {
-		options = map[string]string{}
-	}
-	for option, value := range set {
-		if value == "" {
-			delete(options, option)
-		} else {
-			options[option] = value
-		}
-	}
-	definition.Options = options
-	if _, err := model.ParseOptions(options); err != nil {
-		return nil, err
-	}
-	// The committer must see one level for all rows that are on their way.
-	err = e.control(ctx, func() error {
-		if err := e.settle(); err != nil {
-			return err
-		}
-		return e.redefine(t, &definition)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &definition, nil
-}
-
 // redefine replaces a definition on disk and in memory.
 func (e *Engine) redefine(t *table, definition *model.Table) error {
 	if err := e.writeTable(t, definition); err != nil {
@@ -232,6 +183,10 @@ func (e *Engine) TruncateTable(ctx context.Context, name model.TableName, before
 		return nil, err
 	}
 	definition := t.definition.Load()
+	if t.keyed != nil {
+		return nil, model.Errorf(model.Unimplemented, "%s has a primary key and cannot be truncated", name).
+			WithRemedy("Delete its rows, or drop the table")
+	}
 	starts, err := t.truncated(before)
 	if err != nil {
 		return nil, err

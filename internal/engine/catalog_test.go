@@ -30,7 +30,15 @@ func TestCreateTableRefuses(t *testing.T) {
 		{"too many buckets", CreateTable{Name: name(t, "x"), Schema: testSchema, Buckets: 1 << 20}, model.BadRequest},
 		{"a bucket key that is no column", CreateTable{Name: name(t, "x"), Schema: testSchema, BucketKey: []string{"y"}}, model.ColumnNotFound},
 		{"an unknown option", CreateTable{Name: name(t, "x"), Schema: testSchema, Options: map[string]string{"log.tll": "1d"}}, model.BadRequest},
-		{"a primary key", CreateTable{Name: name(t, "x"), Schema: testSchema, PrimaryKey: []string{"id"}}, model.Unimplemented},
+		{"a primary key that is no column", CreateTable{Name: name(t, "x"), Schema: testSchema, PrimaryKey: []string{"y"}}, model.ColumnNotFound},
+		{
+			"a bucket key that is no prefix of the primary key",
+			CreateTable{Name: name(t, "x"), Schema: testSchema, PrimaryKey: []string{"id", "text"}, BucketKey: []string{"text"}}, model.BadRequest,
+		},
+		{
+			"a log table with an option of primary-key tables",
+			CreateTable{Name: name(t, "x"), Schema: testSchema, Options: map[string]string{"merge.engine": "last-row"}}, model.BadRequest,
+		},
 	} {
 		if _, err := e.CreateTable(t.Context(), tc.request); !errors.Is(err, tc.reason) {
 			t.Errorf("%s: error %v, want %v", tc.what, err, tc.reason)

@@ -144,51 +144,80 @@ func (c *checker) commitFile() error {
 
 // table checks one table's folder.
 func (c *checker) table(dir string) error {
-	record, err := readTableRecord(c.files, dir)
-	var definition *model.Table
-	switch {
-	case err == nil:
-		definition = record.definition
-	case c.rebuild:
-		if definition, err = c.rebuildTable(dir); err != nil {
-			c.found(Finding{Path: dir + "/" + tableFile, Detail: err.Error()})
-		}
-	default:
-		c.found(Finding{Path: dir + "/" + tableFile, Detail: err.Error()})
-	}
+	definition := c.definition(dir)
 	c.checked.Tables++
 	name := ""
 	if definition != nil {
 		name = definition.Name.String()
 		c.database[definition.Name.Database] = true
 	}
-	return c.segments(dir, func(segment string, next int64) error {
+	keyed, err := c.newKeyedCheck(definition)
+	if err != nil {
+		c.found(Finding{Path: dir + "/" + tableFile, Table: name, Detail: err.Error()})
+	}
+	err = c.segments(dir, func(segment string, next int64) error {
 		if c.isLeftOver(segment) {
 			return nil
 		}
-		extent, growing := c.extents[segment]
-		if growing {
-			next = extent.Next
-		}
-		info, err := c.restored.Stat(segment)
-		if err != nil {
+		end, damaged, err := c.segment(name, segment, next)
+		if err != nil || keyed == nil {
 			return err
 		}
-		if growing && info.Size < extent.End {
-			c.found(Finding{Path: segment, Table: name, Position: info.Size, Detail: fmt.Sprintf("the file has %d bytes, want %d", info.Size, extent.End)})
+		return keyed.segment(segment, end, damaged)
+	})
+	if err == nil && keyed != nil {
+		keyed.end()
+	}
+	return err
+}
+
+// definition reads the definition of the table in a folder, or makes it anew where that was asked for;
+// nil if neither can be done.
+func (c *checker) definition(dir string) *model.Table {
+	record, err := readTableRecord(c.files, dir)
+	if err == nil {
+		return record.definition
+	}
+	var definition *model.Table
+	if c.rebuild {
+		definition, err = c.rebuildTable(dir)
+	}
+	if err != nil {
+		c.found(Finding{Path: dir + "/" + tableFile, Detail: err.Error()})
+	}
+	return definition
+}
+
+// segment checks the bytes of one segment of a table. next is the offset that the one behind it begins
+// at, −1 for the last one of a bucket. It gives the byte up to which the segment counts, −1 where that
+// is its end, and whether it is damaged.
+func (c *checker) segment(table, segment string, next int64) (end int64, damaged bool, err error) {
+	end = -1
+	extent, growing := c.extents[segment]
+	if growing {
+		next, end = extent.Next, extent.End
+	}
+	info, err := c.restored.Stat(segment)
+	if err != nil {
+		return end, false, err
+	}
+	if growing && info.Size < extent.End {
+		c.found(Finding{Path: segment, Table: table, Position: info.Size, Detail: fmt.Sprintf("the file has %d bytes, want %d", info.Size, extent.End)})
+		damaged = true
+	}
+	c.checked.Segments++
+	c.checked.Bytes += info.Size
+	err = streams.CheckSegment(c.options, segment, next, func(f streams.Finding) {
+		if growing && f.Position >= extent.End {
+			return
 		}
-		c.checked.Segments++
-		c.checked.Bytes += info.Size
-		return streams.CheckSegment(c.options, segment, next, func(f streams.Finding) {
-			if growing && f.Position >= extent.End {
-				return
-			}
-			c.report(Finding{
-				Path: f.Path, Table: name, Position: f.Position,
-				FirstOffset: f.FirstOffset, LastOffset: f.LastOffset, Detail: f.Detail,
-			})
+		damaged = damaged || f.Path == segment
+		c.report(Finding{
+			Path: f.Path, Table: table, Position: f.Position,
+			FirstOffset: f.FirstOffset, LastOffset: f.LastOffset, Detail: f.Detail,
 		})
 	})
+	return end, damaged, err
 }
 
 // isLeftOver says that a segment was begun by a group that did not become whole: the next start moves it

@@ -169,7 +169,7 @@ func (r *request) apply(g *group) error {
 		return r.openEpoch(g)
 	case r.roll != nil:
 		g.touch(r.roll)
-		r.roll.Append(arrowipc.NewBuilder(r.table.layout).Finish(), []streams.Run{{Time: max(g.time, r.roll.LastTime())}})
+		r.roll.Append(arrowipc.NewBuilder(r.table.log).Finish(), []streams.Run{{Time: max(g.time, r.roll.LastTime())}})
 		return nil
 	case r.put.refused != nil:
 		return r.put.refused
@@ -180,7 +180,11 @@ func (r *request) apply(g *group) error {
 			return err
 		}
 	}
-	if err := r.place(g); err != nil {
+	place := r.place
+	if r.put.keyed != nil {
+		place = r.placeChanges
+	}
+	if err := place(g); err != nil {
 		return err
 	}
 	if r.sequence != nil {
@@ -229,7 +233,7 @@ func (r *request) placeNothing(g *group) error {
 		return err
 	}
 	g.touch(b)
-	base := b.Append(arrowipc.NewBuilder(r.table.layout).Finish(), []streams.Run{r.run(max(g.time, b.LastTime()), 0)})
+	base := b.Append(arrowipc.NewBuilder(r.table.log).Finish(), []streams.Run{r.run(max(g.time, b.LastTime()), 0)})
 	r.pending.ack.Offsets[0] = model.Range{From: base, To: base}
 	return nil
 }

@@ -63,6 +63,7 @@ type Engine struct {
 	stopped   context.CancelFunc // ends the maintenance
 	owned     sync.WaitGroup     // every goroutine of the engine
 	upkeep    upkeep
+	builds    indexBuilds
 	counters  counters
 	recovery  Recovery
 }
@@ -97,6 +98,7 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 		queue: make(chan *request, requestQueue), syncs: make(chan *group, syncQueue), draining: make(chan struct{}),
 	}
 	e.plans.engine = e
+	e.builds.slots = make(chan struct{}, indexBuildsMax)
 	lock, err := options.FS.Lock(lockFile)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data folder: %w", err)
@@ -133,7 +135,9 @@ func (e *Engine) Close(context.Context) error {
 		return nil
 	}
 	e.stopped()
+	e.endBuilds()
 	e.owned.Wait()
+	e.saveIndexes(true)
 	errs := []error{e.failedError()}
 	for _, t := range e.catalog.all() {
 		errs = append(errs, t.close(errClosed()))

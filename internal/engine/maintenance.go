@@ -79,11 +79,16 @@ func (e *Engine) Maintain(ctx context.Context) {
 			e.options.Logger.Warn("write snapshots of producers", "error", err) // the log still says it all
 		}
 		for b := range buckets {
+			if b.keyed != nil {
+				continue // its state points into the segments
+			}
 			if _, err := b.Rewrite(ctx); err != nil && ctx.Err() == nil && b.table.err() == nil {
 				e.options.Logger.Warn("rewrite segments", "table", b.table.definition.Load().Name, "bucket", b.number, "error", err)
 			}
 		}
 	}
+	e.expireAll(ctx, now)
+	e.saveIndexes(false)
 	e.retainAll(ctx, now)
 	if e.options.Mappings.Len() > mappingsMax {
 		for _, t := range e.catalog.all() {
@@ -104,6 +109,9 @@ const mappingsMax = 4096
 func (e *Engine) retainAll(ctx context.Context, now time.Time) {
 	var due []*table
 	for _, t := range e.catalog.all() {
+		if t.keyed != nil {
+			continue // any segment may hold live rows
+		}
 		if options := t.options.Load(); options.TTL > 0 || options.MaxBytes > 0 || len(t.logicalStarts()) > 0 {
 			due = append(due, t)
 		}

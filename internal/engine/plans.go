@@ -7,7 +7,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
-	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -20,6 +19,11 @@ type Plan struct {
 	// Ranges are the offsets to read, by bucket; every bucket of the scan has one. Where the read
 	// follows, To is the end at the time of planning.
 	Ranges map[int32]model.Range
+	// Rows is the number of rows of the plan: those in Ranges, or those of State.
+	Rows int64
+	// State says that the plan is the state of a primary-key table: its reads name the plan and no
+	// bounds. In ViewRowsAndChangelog, Ranges are the changes behind it.
+	State bool
 	// Follow says that the read goes on behind Ranges for ever.
 	Follow  bool
 	Expires time.Time
@@ -49,6 +53,9 @@ type lease struct {
 	state   PlanState
 	latest  time.Time // the lease is not renewed beyond: plan.max-pin
 	release []func()
+	// states are what a plan of a primary-key table's state reads; nil for other plans.
+	states tableState
+	table  *table
 	// readers counts the open reads of the plan, which keep it until latest; guarded by plans.mu.
 	readers int
 }
@@ -72,6 +79,9 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.checkView(&scan); err != nil {
+		return nil, err
+	}
 	projection, err := t.project(scan)
 	if err != nil {
 		return nil, err
@@ -81,7 +91,14 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 		return nil, err
 	}
 	now := e.options.Clock.Now()
-	l := &lease{state: PlanState{ID: id, Table: t.definition.Load().Name, Since: now}, latest: now.Add(t.options.Load().PlanMaxPin)}
+	l := &lease{
+		state: PlanState{ID: id, Table: t.definition.Load().Name, Since: now}, table: t, latest: now.Add(t.options.Load().PlanMaxPin),
+	}
+	if scan.hasState(t) {
+		if l.states, err = t.fixState(scan.Buckets); err != nil {
+			return nil, err
+		}
+	}
 	ranges, err := t.resolvePinned(scan, l)
 	if err != nil {
 		return nil, err
@@ -92,7 +109,7 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 		return nil, err
 	}
 	return &Plan{
-		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Follow: scan.To.Kind == BoundNever,
+		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Rows: l.state.PinnedRows, State: l.states != nil, Follow: scan.To.Kind == BoundNever,
 		Expires: l.state.Expires, Schema: projection.Schema(), SchemaMessage: projection.SchemaMessage(),
 	}, nil
 }
@@ -101,12 +118,12 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 // two: then it is done again, which finds a later start, or that the rows asked for are gone.
 func (t *table) resolvePinned(scan Scan, l *lease) (map[int32]model.Range, error) {
 	for {
-		ranges, err := t.resolve(scan)
+		ranges, err := t.resolveView(scan, l.states)
 		if err != nil {
 			return nil, err
 		}
 		kept := true
-		l.state.PinnedRows = 0
+		l.state.PinnedRows = l.states.rows()
 		for number, r := range ranges {
 			l.state.PinnedRows += r.Rows()
 			if r.Rows() == 0 {
@@ -243,47 +260,4 @@ func (l *lease) end() {
 		release()
 	}
 	l.release = nil
-}
-
-// systemFields are the columns that a scan adds on request, in their order.
-var systemFields = []arrow.Field{
-	{Name: "_bucket", Type: arrow.PrimitiveTypes.Int32},
-	{Name: "_offset", Type: arrow.PrimitiveTypes.Int64},
-	{Name: "_timestamp", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}},
-}
-
-// project makes the projection of a scan.
-func (t *table) project(scan Scan) (*arrowipc.Projection, error) {
-	var columns []int
-	if scan.Columns != nil {
-		columns = make([]int, len(scan.Columns))
-	}
-	for i, name := range scan.Columns {
-		if columns[i] = t.layout.ColumnIndex(name); columns[i] < 0 {
-			return nil, model.Errorf(model.ColumnNotFound, "the table %s has no column %q", t.definition.Load().Name, name).
-				With("table", t.definition.Load().Name.String()).With("column", name).
-				WithRemedy("Its columns are %s", columnNames(t.layout.Schema()))
-		}
-	}
-	var extra []arrow.Field
-	if scan.SystemColumns {
-		extra = systemFields
-	}
-	return arrowipc.NewProjection(t.layout, columns, extra)
-}
-
-// columnNames lists the names of the columns, cut short where there are many.
-func columnNames(schema *arrow.Schema) string {
-	const most = 20
-	text := ""
-	for i, f := range schema.Fields() {
-		if i == most {
-			return text + ", …"
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += f.Name
-	}
-	return text
 }

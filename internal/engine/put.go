@@ -20,6 +20,9 @@ type Put struct {
 	bucketBytes int64
 	router      *arrowipc.RowHasher // nil where there is no bucket key
 	hashes      []uint64            // reused
+	sorted      bucketRows
+	// keyed is for puts into a primary-key table; nil for a log table.
+	keyed *keyedPut
 	// refused is why a batch of the stream was refused: nothing behind it is applied. It is the
 	// committer's.
 	refused error
@@ -38,21 +41,36 @@ func (e *Engine) OpenPut(ctx context.Context, request PutRequest) (*Put, error) 
 		return nil, model.Errorf(model.BadRequest, "durability quorum needs a cluster, and this server runs alone").
 			WithRemedy("Ask for fsync")
 	}
-	definition := t.definition.Load()
-	decoder, err := arrowipc.NewDecoder(request.Schema, arrowipc.DecoderOptions{Target: t.layout, Defaults: definition.Defaults})
-	if err != nil {
-		return nil, err
+	p := &Put{engine: e, table: t, request: request, level: max(t.level(), request.Durability)}
+	if t.keyed != nil {
+		err = p.openKeyed()
+	} else {
+		err = p.openLog()
 	}
-	p := &Put{engine: e, table: t, request: request, decoder: decoder, level: max(t.level(), request.Durability)}
-	if p.router, err = t.newRouter(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := t.producers.load(); err != nil {
 		return nil, err
 	}
 	// Streams start at different buckets, so that writers of one table spread.
-	p.bucket = int32(e.streams.Add(1)-1) % definition.Buckets
+	p.bucket = int32(e.streams.Add(1)-1) % t.definition.Load().Buckets
 	return p, nil
+}
+
+// openLog prepares a stream into a log table.
+func (p *Put) openLog() (err error) {
+	definition := p.table.definition.Load()
+	if p.request.Mode > PutAppend || p.request.Columns != nil {
+		return model.Errorf(model.BadRequest, "%s is a log table: it takes mode append, and whole rows", definition.Name).
+			WithRemedy("Create the table with primary_key to upsert and delete rows")
+	}
+	options := arrowipc.DecoderOptions{Target: p.table.layout, Defaults: definition.Defaults}
+	if p.decoder, err = arrowipc.NewDecoder(p.request.Schema, options); err != nil {
+		return err
+	}
+	p.router, err = p.table.newRouter()
+	return err
 }
 
 // Table is the table that the rows go to.
@@ -85,6 +103,9 @@ func (p *Put) Send(ctx context.Context, header []byte, body [][]byte, sequence *
 	r := &request{table: p.table, put: p, bytes: bytes, sequence: sequence, level: p.level}
 	if sequence != nil {
 		r.hash = arrowipc.ContentHash(batches)
+		if p.keyed != nil {
+			r.hash ^= p.keyed.form
+		}
 	}
 	if r.parts, err = p.route(batches); err != nil {
 		p.engine.budget.Release(bytes)
@@ -127,6 +148,9 @@ func checkSequence(s Sequence) error {
 
 // route says which rows go to which bucket.
 func (p *Put) route(batches []*arrowipc.Batch) ([]part, error) {
+	if p.keyed != nil {
+		return p.routeChanges(batches)
+	}
 	buckets := p.table.definition.Load().Buckets
 	parts := make([]part, 0, len(batches))
 	if p.router != nil && buckets > 1 {
@@ -140,7 +164,7 @@ func (p *Put) route(batches []*arrowipc.Batch) ([]part, error) {
 		return parts, nil
 	}
 	for _, batch := range batches {
-		parts = append(parts, part{p.bucket, batch})
+		parts = append(parts, part{bucket: p.bucket, batch: batch})
 		p.bucketBytes += int64(len(batch.Body))
 	}
 	if p.bucketBytes >= p.engine.options.BucketRotateBytes {
@@ -158,22 +182,13 @@ func (p *Put) split(batch *arrowipc.Batch, buckets uint64) ([]part, error) {
 	if p.hashes, err = p.router.Hash(plain, p.hashes[:0]); err != nil {
 		return nil, fmt.Errorf("route rows to buckets: %w", err)
 	}
-	rows := map[int32][]int32{}
-	var order []int32
-	for row, hash := range p.hashes {
-		bucket := int32(hash % buckets)
-		if rows[bucket] == nil {
-			order = append(order, bucket)
-		}
-		rows[bucket] = append(rows[bucket], int32(row))
-	}
-	parts := make([]part, 0, len(order))
+	parts := make([]part, 0, buckets)
 	builder := arrowipc.NewBuilder(batch.Layout)
-	for _, bucket := range order {
-		if err := builder.AppendRows(plain, rows[bucket]); err != nil {
+	for bucket, rows := range p.sorted.sort(p.hashes, buckets) {
+		if err := builder.AppendRows(plain, rows); err != nil {
 			return nil, fmt.Errorf("route rows to buckets: %w", err)
 		}
-		parts = append(parts, part{bucket, builder.Finish()})
+		parts = append(parts, part{bucket: bucket, batch: builder.Finish()})
 	}
 	if plain != batch {
 		plain.Release()

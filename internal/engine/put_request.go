@@ -17,7 +17,27 @@ type PutRequest struct {
 	// these fields. Empty: none.
 	Producer string
 	Epoch    int64
+	// Mode says what becomes of the rows.
+	Mode PutMode
+	// Columns, in PutUpsert, makes it a partial update: rows have these columns, the key among them,
+	// and all others keep the value that they have. nil: rows are whole.
+	Columns []string
 }
+
+// PutMode says what becomes of the rows of a put.
+type PutMode uint8
+
+// The modes of a put.
+const (
+	// PutDefault is PutAppend into a log table and PutUpsert into a primary-key table.
+	PutDefault PutMode = iota
+	// PutAppend adds the rows to a log table.
+	PutAppend
+	// PutUpsert inserts rows of a primary-key table, or merges them with those of the same key.
+	PutUpsert
+	// PutDelete deletes the rows of a primary-key table whose keys are sent.
+	PutDelete
+)
 
 // Sequence makes a retry of a batch the same batch: numbers count from 0, one up a batch, per
 // table, producer and epoch.

@@ -29,10 +29,16 @@ type Reader struct {
 	sources    []*source
 	turn       int // index of the source to look at first
 	ended      bool
-	word       string  // of the end mark, where everything is read
-	detach     func()  // from the plan; nil where there is none
-	waiting    []piece // parts of a batch that was cut into smaller messages
-	buffers    []int   // reused
+	word       string // of the end mark, where everything is read
+	detach     func() // from the plan; nil where there is none
+	// state is what is read before sources, in views that have rows of a primary-key table; nil once it
+	// is read. marked says that the mark behind it is due.
+	state  *stateReader
+	marked bool
+	// changes is for ViewBeforeAfter; nil for other views.
+	changes *beforeAfter
+	waiting []piece // parts of a batch that was cut into smaller messages
+	buffers []int   // reused
 }
 
 // source is one bucket of a read.
@@ -52,6 +58,10 @@ type piece struct {
 	stored *streams.Stored // nil where batch is a copy on the heap
 	times  runTimes        // empty unless system columns are wanted
 	time   int64           // append time of the last row of the stored batch, µs
+	// projection is what makes the message.
+	projection *arrowipc.Projection
+	// gathered tells where rows of a state stand; nil for rows of the log.
+	gathered *gatheredRows
 }
 
 // Chunk is one message of a read. It is valid until the next call of Reader.Next; what of its body
@@ -64,9 +74,12 @@ type Chunk struct {
 	// time of the last row, µs.
 	Bucket                   int32
 	Offset, Rows, Next, Time int64
+	// Mark is MarkStateComplete on the chunk without rows behind the state; else empty. Position is set
+	// with it.
+	Mark string
 	// End is the word of the end mark, on the last chunk, which has no rows; else empty.
 	End string
-	// Position is where the whole read stands; set with End.
+	// Position is where the whole read stands; set with End and Mark.
 	Position model.Position
 }
 
@@ -81,22 +94,16 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 			return nil, err
 		}
 	}
-	projection, err := t.project(scan)
-	if err != nil {
+	if err := t.checkView(&scan); err != nil {
 		return nil, err
 	}
-	ranges, err := t.resolve(scan)
-	if err != nil {
-		return nil, err
-	}
-	r := &Reader{engine: e, table: t, scan: scan, projection: projection, follow: scan.To.Kind == BoundNever, left: -1, word: EndComplete}
+	r := &Reader{engine: e, table: t, scan: scan, follow: scan.To.Kind == BoundNever, left: -1, word: EndComplete}
 	if scan.HasLimit {
 		r.left = scan.Limit
 	}
-	for number, covered := range ranges {
-		r.sources = append(r.sources, &source{number: number, next: covered.From, to: covered.To})
+	if err := r.open(); err != nil {
+		return nil, err
 	}
-	slices.SortFunc(r.sources, func(a, b *source) int { return int(a.number - b.number) })
 	if scan.Plan != "" {
 		if r.detach, err = e.plans.attach(scan.Plan); err != nil {
 			return nil, err
@@ -105,12 +112,46 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 	return r, nil
 }
 
+// open finds what there is to read.
+func (r *Reader) open() (err error) {
+	t := r.table
+	if r.scan.View == ViewBeforeAfter {
+		if r.changes, err = newBeforeAfter(t, r.scan); err != nil {
+			return err
+		}
+		r.projection = r.changes.projection
+	} else if r.projection, err = t.project(r.scan); err != nil {
+		return err
+	}
+	state, err := r.engine.stateOf(t, r.scan)
+	if err != nil {
+		return err
+	}
+	ranges, err := t.resolveView(r.scan, state)
+	if err != nil {
+		return err
+	}
+	for number, covered := range ranges {
+		r.sources = append(r.sources, &source{number: number, next: covered.From, to: covered.To})
+	}
+	slices.SortFunc(r.sources, func(a, b *source) int { return int(a.number - b.number) })
+	if state == nil {
+		return nil
+	}
+	r.marked = r.scan.View == ViewRowsAndChangelog
+	r.state, err = newStateReader(r, state)
+	return err
+}
+
 // SchemaMessage is the IPC schema message of the read.
 func (r *Reader) SchemaMessage() []byte { return r.projection.SchemaMessage() }
 
 // Close ends the read.
 func (r *Reader) Close() {
 	r.waiting = nil
+	if r.state != nil {
+		r.state.close()
+	}
 	if r.detach != nil {
 		r.detach()
 	}
@@ -134,6 +175,16 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		if r.left == 0 {
 			return r.end(EndLimit), nil
 		}
+		if r.state != nil {
+			if err := r.advanceState(); err != nil {
+				return Chunk{}, err
+			}
+			continue
+		}
+		if r.marked {
+			r.marked = false
+			return Chunk{Message: r.projection.Empty(), Mark: MarkStateComplete, Position: r.position()}, nil
+		}
 		if err := r.stopFollowing(); err != nil {
 			return Chunk{}, err
 		}
@@ -149,16 +200,24 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		if !r.follow {
 			return r.end(r.word), nil
 		}
-		if err := r.table.err(); err != nil {
+		if err := r.await(ctx, published); err != nil {
 			return Chunk{}, err
 		}
-		select {
-		case <-published:
-		case <-r.engine.draining:
-		case <-ctx.Done():
-			return Chunk{}, ctx.Err()
-		}
 	}
+}
+
+// await waits for rows.
+func (r *Reader) await(ctx context.Context, published <-chan struct{}) error {
+	if err := r.table.err(); err != nil {
+		return err
+	}
+	select {
+	case <-published:
+	case <-r.engine.draining:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // stopFollowing makes a read that follows one that ends with what is readable now, once the engine
@@ -183,14 +242,29 @@ func (r *Reader) stopFollowing() error {
 	return nil
 }
 
+// advanceState makes the next rows of the state wait, until it is read.
+func (r *Reader) advanceState() error {
+	more, err := r.state.advance()
+	if err == nil && !more {
+		r.state.close()
+		r.state = nil
+	}
+	return err
+}
+
 // end makes the end mark.
 func (r *Reader) end(word string) Chunk {
 	r.ended = true
+	return Chunk{Message: r.projection.Empty(), End: word, Position: r.position()}
+}
+
+// position is where the read stands.
+func (r *Reader) position() model.Position {
 	position := model.Position{TableID: r.table.definition.Load().ID, Offsets: model.Offsets{}}
 	for _, s := range r.sources {
 		position.Offsets[s.number] = s.next
 	}
-	return Chunk{Message: r.projection.Empty(), End: word, Position: position}
+	return position
 }
 
 // advance looks for the next stored batch, bucket after bucket; a read that follows takes turns, so
@@ -251,16 +325,24 @@ func (r *Reader) prepare(s *source, stored *streams.Stored) error {
 	if !r.follow {
 		to = min(to, s.to)
 	}
-	if r.left >= 0 {
+	if r.left >= 0 && r.changes == nil {
 		to = min(to, from+r.left)
 		r.left -= to - from
 	}
 	whole := from == stored.Base && to == stored.Base+stored.Rows
+	if r.changes != nil {
+		return r.prepareChanges(s, stored, from, to)
+	}
 	r.buffers = r.projection.AppendBuffers(r.buffers[:0], &stored.Batch)
+	if r.showsChanges() {
+		r.buffers = append(r.buffers, len(stored.Batch.Buffers)-1)
+	}
 	if err := stored.Verify(r.buffers); err != nil {
 		return err
 	}
-	p := piece{batch: &stored.Batch, bucket: s.number, offset: from, stored: stored, time: stored.Time()}
+	p := piece{
+		batch: &stored.Batch, bucket: s.number, offset: from, stored: stored, time: stored.Time(), projection: r.projection,
+	}
 	if r.scan.SystemColumns {
 		runs, err := stored.Runs()
 		if err != nil {
@@ -292,14 +374,19 @@ func (r *Reader) reshapes(b *arrowipc.Batch) bool {
 	if r.scan.Plain && b.Codec != arrowipc.NoCodec {
 		return true
 	}
-	return b.Rows > 1 && r.size(b) > r.limit()
+	return b.Rows > 1 && r.size(r.projection, b) > r.limit()
+}
+
+// showsChanges says that the messages have the column _change_type.
+func (r *Reader) showsChanges() bool {
+	return r.scan.SystemColumns && (r.scan.View == ViewChangelog || r.scan.View == ViewRowsAndChangelog)
 }
 
 // fit puts a piece, which lies on the heap and is plain, among those that wait, in parts no larger
 // than the client wants unless one row is.
 func (r *Reader) fit(p piece) error {
 	limit := r.limit()
-	size := r.size(p.batch)
+	size := r.size(p.projection, p.batch)
 	if size <= limit || p.batch.Rows <= 1 {
 		r.waiting = append(r.waiting, p)
 		return nil
@@ -310,7 +397,12 @@ func (r *Reader) fit(p piece) error {
 		if err != nil {
 			return err
 		}
-		part := piece{batch: batch, bucket: p.bucket, offset: p.offset + row, times: p.times, time: p.time}
+		part := p
+		part.batch, part.offset = batch, p.offset+row
+		if p.gathered != nil {
+			part.gathered = p.gathered.cut(row, row+batch.Rows)
+			part.offset = part.gathered.offsets[0]
+		}
 		if err := r.fit(part); err != nil { // rows differ in size
 			return err
 		}
@@ -331,15 +423,15 @@ func (r *Reader) limit() int64 {
 }
 
 // size is about what the message of a batch takes, in bytes, and rather more.
-func (r *Reader) size(b *arrowipc.Batch) int64 {
+func (r *Reader) size(projection *arrowipc.Projection, b *arrowipc.Batch) int64 {
 	const (
 		metadata   = 1 << 10
 		perBuffer  = 24 // its place in the metadata, and half of its node
 		alignment  = 64
-		systemRow  = 4 + 8 + 8
-		systemRest = 3 * (alignment + 2*perBuffer)
+		systemRow  = 4 + 8 + 8 + 4 + 2
+		systemRest = 5 * (alignment + 2*perBuffer)
 	)
-	r.buffers = r.projection.AppendBuffers(r.buffers[:0], b)
+	r.buffers = projection.AppendBuffers(r.buffers[:0], b)
 	size := int64(metadata + perBuffer*len(r.buffers))
 	for _, i := range r.buffers {
 		size += (b.Buffers[i].Length + alignment - 1) &^ (alignment - 1)
@@ -356,11 +448,17 @@ func (r *Reader) send() Chunk {
 	r.waiting = r.waiting[1:]
 	rows := p.batch.Rows
 	chunk := Chunk{Bucket: p.bucket, Offset: p.offset, Rows: rows, Next: p.offset + rows, Time: p.time}
+	if p.gathered != nil {
+		chunk.Next = p.gathered.offsets[rows-1] + 1
+	}
 	var extra [][][]byte
 	if r.scan.SystemColumns {
 		extra = systemColumns(p)
 	}
-	chunk.Message = r.projection.Message(p.batch, extra)
+	if r.showsChanges() {
+		extra = append(extra, changeColumn(p))
+	}
+	chunk.Message = p.projection.Message(p.batch, extra)
 	if p.stored != nil {
 		chunk.Mapping = p.stored.Mapping()
 	}

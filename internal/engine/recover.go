@@ -234,7 +234,13 @@ func (e *Engine) adopt(t *table) error {
 			return err
 		}
 		log.Trim(t.starts[int32(number)])
-		t.buckets[int32(number)] = &bucket{Bucket: log, table: t, number: int32(number)}
+		b := &bucket{Bucket: log, table: t, number: int32(number)}
+		if t.keyed != nil {
+			if err := t.openKeyed(b); err != nil {
+				return errors.Join(err, log.Close(err))
+			}
+		}
+		t.buckets[int32(number)] = b
 		if extent, any := log.Extent(); any {
 			t.extents[int32(number)] = extent
 		}

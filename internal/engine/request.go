@@ -39,6 +39,10 @@ type request struct {
 type part struct {
 	bucket int32
 	batch  *arrowipc.Batch
+	// hashes are those of the rows' primary keys; nil in a log table.
+	hashes []uint64
+	// expected makes the part a deletion of rows that are still the newest of their keys: their offsets.
+	expected []int64
 }
 
 // epochOpening asks for a new epoch of a producer, or only for its state.

@@ -52,7 +52,10 @@ type Scan struct {
 	// Limit is the largest number of rows of the whole scan; 0 means no limit unless HasLimit.
 	Limit    int64
 	HasLimit bool
-	// SystemColumns adds _bucket, _offset and _timestamp behind the columns.
+	// View says what of a primary-key table is read; a log table has ViewRows alone.
+	View View
+	// SystemColumns adds _bucket, _offset and _timestamp behind the columns, and in ViewChangelog and
+	// ViewRowsAndChangelog _change_type behind these.
 	SystemColumns bool
 	// MessageBytes is the largest message wanted, in bytes; 0 means 4 MiB − 64 KiB. A larger
 	// row goes alone.
@@ -62,3 +65,25 @@ type Scan struct {
 	// Plan is the id of the plan whose rows are read; it is renewed by the read. Empty: none.
 	Plan string
 }
+
+// View says what of a primary-key table a scan reads.
+type View uint8
+
+// The views of a table.
+const (
+	// ViewDefault is ViewRows.
+	ViewDefault View = iota
+	// ViewRows are the rows of the table: of a primary-key table its state when the read is planned.
+	ViewRows
+	// ViewChangelog are the changes in the order in which they were made.
+	ViewChangelog
+	// ViewRowsAndChangelog is the state, then the changes from exactly there. Between them a chunk
+	// without rows has the mark MarkStateComplete.
+	ViewRowsAndChangelog
+	// ViewBeforeAfter has one row a change: _change_type (+I +U -D), and the structs before and after,
+	// which are null where the change has no such row.
+	ViewBeforeAfter
+)
+
+// MarkStateComplete is the Chunk.Mark between the state and the changes behind it.
+const MarkStateComplete = "state_complete"

@@ -32,6 +32,9 @@ type TableStatus struct {
 	// that looking at the status opens nothing.
 	OpenedBuckets int
 	Rows, Bytes   int64
+	// Keys, IndexBytes and LiveBytes are for primary-key tables: the keys, and the memory of the index
+	// and of the bitmaps of live rows.
+	Keys, IndexBytes, LiveBytes int64
 }
 
 // Status gives a picture of the engine.
@@ -56,6 +59,13 @@ func (e *Engine) Status() Status {
 			entry.OpenedBuckets++
 			entry.Rows += stats.End - stats.Start
 			entry.Bytes += stats.Bytes
+			if b.keyed == nil {
+				continue
+			}
+			state := b.keyed.Stats()
+			entry.Keys += state.Keys
+			entry.IndexBytes += state.IndexBytes + state.SecondaryBytes
+			entry.LiveBytes += state.LiveBytes
 		}
 		s.Tables = append(s.Tables, entry)
 	}
@@ -74,14 +84,14 @@ func (e *Engine) WaitFor(ctx context.Context, name model.TableName, position mod
 	for _, number := range position.Offsets.Buckets() {
 		for {
 			published := t.published.Wait()
-			rows, err := t.readable(number)
+			end, err := t.end(number)
 			if err == nil {
 				err = t.err()
 			}
 			if err != nil {
 				return err
 			}
-			if rows.To >= position.Offsets[number] {
+			if end >= position.Offsets[number] {
 				break
 			}
 			select {

@@ -228,13 +228,48 @@ func (e *Engine) finish(g *group) {
 // publish makes the rows of the tables readable whose level has been reached, wakes their
 // followers, and acknowledges the requests that asked for no more.
 func (e *Engine) publish(g *group, reached model.Durability) {
+	e.publishRows(g, reached)
+	e.complete(g, reached)
+}
+
+// publishRows makes the rows of a group readable, table by table: of a request, readers of one table see
+// all or nothing.
+func (e *Engine) publishRows(g *group, reached model.Durability) {
+	var done []*table
 	for i, b := range g.touched {
+		if slices.Contains(done, b.table) {
+			continue
+		}
+		done = append(done, b.table)
+		// The level is read once: it may be altered meanwhile.
 		if b.table.level() == reached {
-			b.Publish(g.ends[i])
-			b.table.published.Wake()
+			e.publishTable(g, i)
 		}
 	}
-	e.complete(g, reached)
+}
+
+// publishTable makes the rows of a table readable whose first bucket in the group is the one at first.
+// The state of a primary-key table changes for all of its buckets at once.
+func (e *Engine) publishTable(g *group, first int) {
+	t := g.touched[first].table
+	if t.keyed != nil {
+		t.keyed.publishing.Lock()
+		defer t.keyed.publishing.Unlock()
+	}
+	for i := first; i < len(g.touched); i++ {
+		b := g.touched[i]
+		if b.table != t {
+			continue
+		}
+		b.Publish(g.ends[i])
+		if b.keyed == nil {
+			continue
+		}
+		if err := b.publishChanges(g.ends[i]); err != nil && t.err() == nil {
+			e.fail(fmt.Errorf("publish changes of bucket %d of table %s: %w", b.number, t.definition.Load().Name, err))
+		}
+	}
+	t.published.Wake()
 }
 
 // complete answers the requests of a group whose level has been reached, and those that failed.

@@ -1,19 +1,25 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
 	"github.com/headrace/headrace/streams"
 )
 
 // table is a table that is being served: its definition and its open buckets.
 type table struct {
 	engine *Engine
-	layout *arrowipc.Layout
+	// layout is that of the rows that users see, log that of the rows in the log, which in a primary-key
+	// table have the change column behind them.
+	layout, log *arrowipc.Layout
+	// keyed is for primary-key tables; nil for a log table.
+	keyed *keyedTable
 	// key are the columns of the bucket key; nil where there is none.
 	key []int
 	// definition and options are replaced as a whole when the table is altered.
@@ -26,6 +32,8 @@ type table struct {
 	mu sync.Mutex
 	// buckets are those that were used since the start; guarded by mu.
 	buckets map[int32]*bucket
+	// opening are those that somebody is opening; guarded by mu.
+	opening map[int32]*opening
 	// extents say how far the newest segment of each bucket counts; guarded by mu.
 	extents map[int32]streams.Extent
 	// starts are the logical starts that TruncateTable set; guarded by mu.
@@ -41,6 +49,19 @@ type bucket struct {
 	number int32
 	// group is the newest group that touched the bucket; for the committer alone.
 	group *group
+	// keyed is the state of a bucket of a primary-key table; nil in a log table.
+	keyed *pkstore.Bucket
+	// indexed is the offset up to which the index file goes; for the maintenance.
+	indexed int64
+	// indexes are the secondary indexes of keyed.
+	indexes bucketIndexes
+}
+
+// opening is a bucket that somebody is opening; others wait for done.
+type opening struct {
+	done   chan struct{}
+	bucket *bucket
+	err    error
 }
 
 func newTable(e *Engine, record *tableRecord) (*table, error) {
@@ -49,7 +70,7 @@ func newTable(e *Engine, record *tableRecord) (*table, error) {
 		return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
 	}
 	t := &table{
-		engine: e, layout: layout, buckets: map[int32]*bucket{},
+		engine: e, layout: layout, log: layout, buckets: map[int32]*bucket{}, opening: map[int32]*opening{},
 		extents: map[int32]streams.Extent{}, starts: record.Starts,
 	}
 	if len(record.definition.BucketKey) > 0 {
@@ -62,7 +83,14 @@ func newTable(e *Engine, record *tableRecord) (*table, error) {
 		}
 	}
 	t.producers.table = t
-	return t, t.define(record.definition)
+	if err := t.define(record.definition); err != nil || !record.definition.Keyed() {
+		return t, err
+	}
+	if t.log, err = arrowipc.NewLayout(record.definition.LogSchema()); err != nil {
+		return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
+	}
+	t.keyed, err = newKeyedTable(t, record.definition)
+	return t, err
 }
 
 // newRouter makes what hashes the bucket key, for one goroutine at a time; nil where there is none.
@@ -83,6 +111,9 @@ func (t *table) define(definition *model.Table) error {
 	t.definition.Store(definition)
 	for _, b := range t.opened() {
 		b.Define(definition)
+		if b.keyed != nil {
+			b.defineIndexes(definition, &sync.WaitGroup{})
+		}
 	}
 	return nil
 }
@@ -90,31 +121,73 @@ func (t *table) define(definition *model.Table) error {
 // bucket gives a bucket, opening it where needed. An error is for the user.
 func (t *table) bucket(number int32) (*bucket, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.gone != nil {
+		defer t.mu.Unlock()
 		return nil, t.gone
 	}
 	if b := t.buckets[number]; b != nil {
+		t.mu.Unlock()
 		return b, nil
 	}
+	if o := t.opening[number]; o != nil {
+		t.mu.Unlock()
+		<-o.done
+		return o.bucket, o.err
+	}
+	o := &opening{done: make(chan struct{})}
+	t.opening[number] = o
+	at, known := t.extents[number]
+	t.mu.Unlock()
+
+	defer close(o.done)
+	if !known {
+		// Nothing of this bucket was ever committed: whatever lies there is of a group that did not
+		// become whole.
+		at = streams.Extent{Segment: streams.SegmentName{TableID: t.definition.Load().ID, Bucket: number, Base: -1}}
+	}
+	o.bucket, o.err = t.open(number, at)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.opening, number)
+	switch {
+	case o.err != nil:
+	case t.gone != nil:
+		o.err = errors.Join(t.gone, o.bucket.Close(t.gone))
+		o.bucket = nil
+	default:
+		o.bucket.Trim(t.starts[number])
+		o.bucket.Define(t.definition.Load())
+		if o.bucket.keyed != nil {
+			o.bucket.openIndexes(t.definition.Load())
+		}
+		t.buckets[number] = o.bucket
+	}
+	return o.bucket, o.err
+}
+
+// open opens a bucket. It takes as long as its log takes to read, in a primary-key table: nothing is
+// locked meanwhile.
+func (t *table) open(number int32, at streams.Extent) (*bucket, error) {
 	definition := t.definition.Load()
 	if number < 0 || number >= definition.Buckets {
 		return nil, model.Errorf(model.BadRequest, "table %s has no bucket %d", definition.Name, number).
 			WithRemedy("Buckets are numbered from 0 to %d", definition.Buckets-1)
 	}
-	at, known := t.extents[number]
-	if !known {
-		// Nothing of this bucket was ever committed: whatever lies there is of a group that did not
-		// become whole.
-		at = streams.Extent{Segment: streams.SegmentName{TableID: definition.ID, Bucket: number, Base: -1}}
-	}
 	log, err := streams.OpenBucket(definition, number, &at, t.engine.options.streams())
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %d of table %s: %w", number, definition.Name, err)
 	}
+	t.mu.Lock()
 	log.Trim(t.starts[number])
+	t.mu.Unlock()
 	b := &bucket{Bucket: log, table: t, number: number}
-	t.buckets[number] = b
+	if t.keyed == nil {
+		return b, nil
+	}
+	if err := t.openKeyed(b); err != nil {
+		err = fmt.Errorf("open bucket %d of table %s: %w", number, definition.Name, err)
+		return nil, errors.Join(err, log.Close(err))
+	}
 	return b, nil
 }
 
@@ -124,6 +197,13 @@ func (t *table) written(number int32) bool {
 	defer t.mu.Unlock()
 	_, known := t.extents[number]
 	return known || t.buckets[number] != nil
+}
+
+// isOpen tells whether a bucket was used since the start.
+func (t *table) isOpen(number int32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buckets[number] != nil
 }
 
 // readable gives the range of offsets of a bucket that can be read.
@@ -136,6 +216,19 @@ func (t *table) readable(number int32) (model.Range, error) {
 		return model.Range{}, err
 	}
 	return model.Range{From: b.Start(), To: b.End()}, nil
+}
+
+// end is the offset behind what readers of a bucket see: of a primary-key table, in its state.
+func (t *table) end(number int32) (int64, error) {
+	rows, err := t.readable(number)
+	if err != nil || t.keyed == nil || rows.To == 0 {
+		return rows.To, err
+	}
+	b, err := t.bucket(number)
+	if err != nil {
+		return 0, err
+	}
+	return b.keyed.End(), nil
 }
 
 // opened gives the buckets that were used since the start.

@@ -1,0 +1,295 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
+	"github.com/headrace/headrace/streams"
+)
+
+// prefixIndex is the name that the index of the bucket key has in a bucket, where that key is a proper
+// prefix of the primary key. No index of a user has it.
+const prefixIndex = ""
+
+// indexBuildsMax is how many indexes of buckets are built at once: building takes a processor each, and
+// writers need theirs.
+const indexBuildsMax = 2
+
+// indexBuilds are the goroutines that build indexes.
+type indexBuilds struct {
+	slots chan struct{}
+
+	mu     sync.Mutex
+	closed bool // none may begin any more; guarded by mu
+}
+
+// runBuilds runs work in a goroutine of the engine, or refused where the engine is being closed.
+func (e *Engine) runBuilds(work, refused func()) {
+	e.builds.mu.Lock()
+	defer e.builds.mu.Unlock()
+	if e.builds.closed {
+		refused()
+		return
+	}
+	e.owned.Go(work)
+}
+
+// endBuilds lets none begin any more. Those that run end with the draining.
+func (e *Engine) endBuilds() {
+	e.builds.mu.Lock()
+	defer e.builds.mu.Unlock()
+	e.builds.closed = true
+}
+
+// indexesOf gives the indexes that each bucket of a table has.
+func indexesOf(definition *model.Table) []model.Index {
+	if !definition.Prefixed() {
+		return definition.Indexes
+	}
+	return append(slices.Clone(definition.Indexes), model.Index{Name: prefixIndex, Columns: definition.BucketKey})
+}
+
+// checkIndexes refuses indexes of columns that cannot be looked up by.
+func (t *table) checkIndexes(definition *model.Table) error {
+	for _, index := range definition.Indexes {
+		if _, err := hasherOf(t.layout, index.Columns); err != nil {
+			return fmt.Errorf("index %s: %w", index.Name, err)
+		}
+	}
+	return nil
+}
+
+// bucketIndexes are the secondary indexes of an open bucket.
+type bucketIndexes struct {
+	// defined are those that the bucket has. Whoever changes them holds the table's mu or has made the
+	// bucket known before, under catalog.changes.
+	defined []model.Index
+	// opened is closed when those are built that the bucket was opened with.
+	opened chan struct{}
+}
+
+// openIndexes begins the building of the indexes of a bucket that is being opened.
+func (b *bucket) openIndexes(definition *model.Table) {
+	b.indexes.opened = make(chan struct{})
+	var builds sync.WaitGroup
+	b.defineIndexes(definition, &builds)
+	opened := b.indexes.opened
+	b.table.engine.runBuilds(func() {
+		builds.Wait()
+		close(opened)
+	}, func() { close(opened) })
+}
+
+// defineIndexes makes the bucket have the indexes of a definition. Those that it lacks are built in the
+// background; builds counts them until they are.
+func (b *bucket) defineIndexes(definition *model.Table, builds *sync.WaitGroup) {
+	wanted := indexesOf(definition)
+	same := func(x model.Index) func(model.Index) bool {
+		return func(y model.Index) bool { return x.Name == y.Name && slices.Equal(x.Columns, y.Columns) }
+	}
+	for _, index := range b.indexes.defined {
+		if !slices.ContainsFunc(wanted, same(index)) {
+			b.keyed.DropIndex(index.Name)
+		}
+	}
+	for _, index := range wanted {
+		if !slices.ContainsFunc(b.indexes.defined, same(index)) {
+			b.buildIndex(index, builds)
+		}
+	}
+	b.indexes.defined = wanted
+}
+
+// buildIndex adds an index to a bucket, and builds it in the background.
+func (b *bucket) buildIndex(index model.Index, builds *sync.WaitGroup) {
+	columns := make([]int, len(index.Columns))
+	for i, name := range index.Columns {
+		columns[i] = b.table.log.ColumnIndex(name)
+	}
+	log := b.table.engine.options.Logger.With("table", b.table.definition.Load().Name, "bucket", b.number, "index", index.Name)
+	build, err := b.keyed.AddIndex(index.Name, columns)
+	if err != nil {
+		log.Error("an index cannot be built", "error", err)
+		return
+	}
+	builds.Add(1)
+	b.table.engine.runBuilds(func() {
+		defer builds.Done()
+		if err := b.runBuild(build); err != nil {
+			build.Fail(err)
+			if b.table.err() == nil && !errors.Is(err, model.Draining) {
+				log.Error("an index cannot be built", "error", err)
+			}
+		}
+	}, func() {
+		build.Fail(errClosed())
+		builds.Done()
+	})
+}
+
+// runBuild builds an index, when it is its turn.
+func (b *bucket) runBuild(build *pkstore.IndexBuild) error {
+	e := b.table.engine
+	select {
+	case e.builds.slots <- struct{}{}:
+		defer func() { <-e.builds.slots }()
+	case <-e.draining:
+		return errClosed()
+	}
+	for {
+		select {
+		case <-e.draining:
+			return errClosed()
+		default:
+		}
+		if err := b.table.err(); err != nil {
+			return err
+		}
+		more := false
+		err := streams.Guard(func() (err error) {
+			more, err = build.Step()
+			return err
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// awaitIndex waits for the indexes that buckets were opened with, as behind a restart. It fails where one
+// that was made since then is not built.
+func (t *table) awaitIndex(ctx context.Context, index string) error {
+	for _, b := range t.opened() {
+		select {
+		case <-b.indexes.opened:
+		case <-t.engine.draining:
+			return errClosed()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := b.keyed.IndexReady(index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IndexState is how an index of a table is.
+type IndexState struct {
+	// Index is its definition.
+	Index model.Index
+	// Rows is the number of rows that it leads to, Bytes the memory that it takes: of the buckets that
+	// are open.
+	Rows, Bytes int64
+	// Progress goes from 0 to 1, when lookups can use it.
+	Progress float64
+	// Err is why it cannot be built, or nil.
+	Err error
+}
+
+// Indexes tells how the indexes of a table are, in the order in which they were made. An index counts as
+// built in a bucket that was not used since the start: it is when the bucket is.
+func (e *Engine) Indexes(name model.TableName) ([]IndexState, error) {
+	t, err := e.table(name)
+	if err != nil {
+		return nil, err
+	}
+	definition := t.definition.Load()
+	states := make([]IndexState, len(definition.Indexes))
+	for i, index := range definition.Indexes {
+		states[i] = IndexState{Index: index, Progress: 1}
+	}
+	if len(states) == 0 {
+		return states, nil
+	}
+	for _, b := range t.opened() {
+		for _, stats := range b.keyed.IndexStats() {
+			i := slices.IndexFunc(states, func(s IndexState) bool { return s.Index.Name == stats.Name })
+			if i < 0 {
+				continue
+			}
+			s := &states[i]
+			s.Rows, s.Bytes = s.Rows+stats.Rows, s.Bytes+stats.Bytes
+			s.Progress -= (1 - stats.Progress) / float64(definition.Buckets)
+			s.Err = errors.Join(s.Err, stats.Err)
+		}
+	}
+	return states, nil
+}
+
+// lookupIndex is what a lookup by an index needs beside its keys.
+type lookupIndex struct {
+	name    string
+	matches []pkstore.Match // reused
+}
+
+// findBy fills l.found with the rows of the keys by an index, and l.input with the keys that they were
+// found for.
+func (l *Lookup) findBy(view *arrowipc.View) (model.Offsets, error) {
+	var err error
+	if l.hashes, err = l.hasher.Hash(view.Batch(), l.hashes[:0]); err != nil {
+		return nil, fmt.Errorf("hash keys: %w", err)
+	}
+	x := l.index
+	x.matches = x.matches[:0]
+	keys := pkstore.Keys{View: view, Columns: l.keys, Hashes: l.hashes}
+	buckets := uint64(l.table.definition.Load().Buckets)
+	offsets := model.Offsets{}
+	asked := 0
+	ask := func(number int32, rows []int32) error {
+		b, err := l.table.bucket(number)
+		if err != nil {
+			return err
+		}
+		asked++
+		keys.Rows = rows
+		return streams.Guard(func() (err error) {
+			x.matches, offsets[number], err = b.keyed.LookupBy(x.name, keys, x.matches)
+			return err
+		})
+	}
+	if l.router == nil {
+		for number := range int32(buckets) {
+			if err := ask(number, nil); err != nil {
+				return nil, err
+			}
+		}
+	} else {
+		if l.routes, err = l.router.Hash(view.Batch(), l.routes[:0]); err != nil {
+			return nil, fmt.Errorf("route keys to buckets: %w", err)
+		}
+		for number, rows := range l.sorted.sort(l.routes, buckets) {
+			if err := ask(number, rows); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if asked > 1 {
+		slices.SortStableFunc(x.matches, func(a, b pkstore.Match) int { return int(a.Key) - int(b.Key) })
+	}
+	l.spread(view)
+	return offsets, nil
+}
+
+// spread makes the rows of the answer from the matches, which are in the order of the keys.
+func (l *Lookup) spread(view *arrowipc.View) {
+	l.found, l.input = l.found[:0], l.input[:0]
+	matches := l.index.matches
+	for row := range int32(view.Rows()) {
+		if !l.request.Inner && (len(matches) == 0 || matches[0].Key != row) {
+			l.found = append(l.found, arrowipc.Pick{})
+			l.input = append(l.input, arrowipc.Pick{View: view, Row: row})
+		}
+		for ; len(matches) > 0 && matches[0].Key == row; matches = matches[1:] {
+			l.found = append(l.found, matches[0].Row)
+			l.input = append(l.input, arrowipc.Pick{View: view, Row: row})
+		}
+	}
+	clear(l.index.matches) // they keep mapped segments
+}

@@ -1,0 +1,419 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
+	"github.com/headrace/headrace/streams"
+)
+
+// Lookup is a stream of lookups. It is for one goroutine.
+type Lookup struct {
+	engine  *Engine
+	table   *table
+	request LookupRequest
+	decoder *arrowipc.Decoder
+	// keys reads the key of a row of the client's batches, in the order of the primary key or of the
+	// index; by are its columns there.
+	keys *arrowipc.KeyColumns
+	by   []int
+	// router and hasher hash the bucket key and the key. hasher is nil where one hash serves both, router
+	// where all buckets have to be asked.
+	router, hasher *arrowipc.RowHasher
+	// columns are those wanted, as indexes in the table; carried is the number of columns before them.
+	columns []int
+	carried int
+	// builders make the halves of an answer.
+	builders   [2]*arrowipc.Builder
+	projection *arrowipc.Projection
+	// insert sends rows for keys that are not found; nil unless that was asked for.
+	insert *lookupInsert
+	// index is for lookups by an index, or by the bucket key as a prefix of the primary key; nil for those
+	// by the primary key.
+	index *lookupIndex
+
+	hashes, routes []uint64 // reused
+	found          []arrowipc.Pick
+	halves         [2][]arrowipc.Pick
+	searches       []search
+	input          []arrowipc.Pick
+	sorted         bucketRows
+}
+
+// OpenLookup begins a stream of lookups. It fails if the table has no such key or columns.
+func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup, error) {
+	t, err := e.table(request.Table)
+	if err != nil {
+		return nil, err
+	}
+	definition := t.definition.Load()
+	if t.keyed == nil {
+		return nil, model.Errorf(model.BadRequest, "%s is a log table, which has no key to look rows up by", definition.Name).
+			WithRemedy("Scan it with a filter, or create a table with primary_key")
+	}
+	if err := t.checkBuckets(request.MinOffsets); err != nil {
+		return nil, err
+	}
+	l := &Lookup{engine: e, table: t, request: request}
+	if l.columns, err = t.chosen(request.Columns); err != nil {
+		return nil, err
+	}
+	layout, err := l.openKeys(definition)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.openAnswers(layout); err != nil {
+		return nil, err
+	}
+	if request.InsertMissing {
+		if l.insert, err = l.openInsert(); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.openAll(); err != nil {
+		return nil, err
+	}
+	if l.index != nil {
+		return l, t.awaitIndex(ctx, l.index.name)
+	}
+	return l, nil
+}
+
+// openKeys prepares the reading of the client's batches, and gives their layout.
+func (l *Lookup) openKeys(definition *model.Table) (*arrowipc.Layout, error) {
+	key, err := l.chooseKey(definition)
+	if err != nil {
+		return nil, err
+	}
+	sent, err := arrowipc.DecodeSchema(l.request.Schema, arrowipc.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	fields := model.StoredSchema(sent).Fields()
+	var required []string
+	for _, name := range key {
+		found := slices.IndexFunc(fields, func(f arrow.Field) bool { return f.Name == name })
+		if found < 0 {
+			return nil, model.Errorf(model.SchemaMismatch, "the keys have no column %q", name).
+				WithRemedy("Send the key columns %v", key)
+		}
+		own, _ := l.table.layout.Schema().FieldsByName(name)
+		fields[found] = arrow.Field{Name: name, Type: own[0].Type, Metadata: own[0].Metadata, Nullable: true}
+		l.by, required = append(l.by, found), append(required, name)
+	}
+	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, nil))
+	if err != nil {
+		return nil, err
+	}
+	options := arrowipc.DecoderOptions{Target: layout, Required: required, MessageBytes: lookupBytesMax}
+	if l.decoder, err = arrowipc.NewDecoder(l.request.Schema, options); err != nil {
+		return nil, err
+	}
+	if l.keys, err = arrowipc.NewKeyColumns(layout, l.by); err != nil {
+		return nil, err
+	}
+	// A key without all columns of the bucket key may have rows in every bucket.
+	if !slices.ContainsFunc(definition.BucketKey, func(name string) bool { return !slices.Contains(key, name) }) {
+		if l.router, err = hasherOf(layout, definition.BucketKey); err != nil {
+			return nil, err
+		}
+	}
+	if l.index != nil || !l.table.keyed.routed {
+		l.hasher, err = hasherOf(layout, key)
+	}
+	return layout, err
+}
+
+// chooseKey gives the columns that rows are found by, in the order of the primary key or the index.
+func (l *Lookup) chooseKey(definition *model.Table) ([]string, error) {
+	by := l.request.By
+	if by == nil || model.SameColumns(by, definition.PrimaryKey) {
+		return definition.PrimaryKey, nil
+	}
+	for _, index := range indexesOf(definition) {
+		if !model.SameColumns(by, index.Columns) {
+			continue
+		}
+		if l.request.InsertMissing {
+			return nil, model.Errorf(model.BadRequest, "rows that are missing are inserted by their primary key, not by %v", by).
+				WithRemedy("Look them up by %v", definition.PrimaryKey)
+		}
+		l.index = &lookupIndex{name: index.Name}
+		return index.Columns, nil
+	}
+	return nil, model.Errorf(model.BadRequest, "%s cannot be looked up by %v", definition.Name, by).
+		With("table", definition.Name.String()).
+		WithRemedy("Look it up by its primary key, %v, or make an index of the columns with AlterTable and create_index", definition.PrimaryKey)
+}
+
+// lookupBytesMax is the largest batch of keys that is looked at as one.
+const lookupBytesMax = 64 << 20
+
+// openAnswers makes the schema of the answers.
+func (l *Lookup) openAnswers(keys *arrowipc.Layout) error {
+	var fields []arrow.Field
+	if l.request.Carry {
+		fields = keys.Schema().Fields()
+		l.carried = len(fields)
+	}
+	for _, column := range l.columns {
+		field := l.table.layout.Schema().Field(column)
+		field.Name = l.request.Prefix + field.Name
+		field.Nullable = field.Nullable || !l.request.Inner && !l.request.InsertMissing
+		fields = append(fields, field)
+	}
+	if l.request.Found != "" {
+		fields = append(fields, arrow.Field{Name: l.request.Found, Type: arrow.FixedWidthTypes.Boolean})
+	}
+	names := map[string]bool{}
+	for _, field := range fields {
+		if names[field.Name] {
+			return model.Errorf(model.BadRequest, "the answer would have two columns %q", field.Name).
+				WithRemedy("Name a prefix for the columns of the table, or choose fewer")
+		}
+		names[field.Name] = true
+	}
+	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, nil))
+	if err != nil {
+		return err
+	}
+	l.builders = [2]*arrowipc.Builder{arrowipc.NewBuilder(layout), arrowipc.NewBuilder(layout)}
+	l.projection, err = arrowipc.NewProjection(layout, nil, nil)
+	return err
+}
+
+// SchemaMessage is the IPC schema message of the answers.
+func (l *Lookup) SchemaMessage() []byte { return l.projection.SchemaMessage() }
+
+// Answer looks up one batch of keys; header and body are free when it returns. It gives at least one
+// part, in order; no part for a message that carries no batch.
+func (l *Lookup) Answer(ctx context.Context, header []byte, body [][]byte) iter.Seq2[LookupPart, error] {
+	return func(yield func(LookupPart, error) bool) {
+		batches, err := l.decoder.Decode(header, body)
+		if err != nil {
+			yield(LookupPart{}, err)
+			return
+		}
+		for i, batch := range batches {
+			last := i == len(batches)-1
+			more := err == nil
+			if more {
+				more = l.answer(ctx, batch, last, yield)
+			}
+			batch.Release()
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// answer looks up the keys of one plain or compressed batch; false once the caller wants no more.
+func (l *Lookup) answer(ctx context.Context, batch *arrowipc.Batch, last bool, yield func(LookupPart, error) bool) bool {
+	if batch.Codec != arrowipc.NoCodec {
+		plain, err := arrowipc.Decompress(batch)
+		if err != nil {
+			return yield(LookupPart{}, err) && false
+		}
+		defer plain.Release()
+		batch = plain
+	}
+	asOf, err := l.resolve(ctx, batch)
+	if err != nil {
+		return yield(LookupPart{}, err) && false
+	}
+	rows := answerRows
+	for from := 0; ; {
+		to := min(from+rows, len(l.found))
+		answer, err := l.gather(from, to)
+		if err != nil {
+			return yield(LookupPart{}, err) && false
+		}
+		rows = min(max(rows*answerBytes/max(len(answer.Body), 1), 1), answerRowsMax)
+		from = to
+		end := to == len(l.found)
+		parts := cutBatch(answer, messageBytesDefault)
+		for i, part := range parts {
+			chunk := LookupPart{
+				Message: l.projection.Message(part, nil), Rows: part.Rows, Last: last && end && i == len(parts)-1, AsOf: asOf,
+			}
+			if !yield(chunk, nil) {
+				return false
+			}
+		}
+		if end {
+			return true
+		}
+	}
+}
+
+// answerRows is how many rows of an answer are gathered at first, and answerRowsMax later on, if they
+// take answerBytes or less: one key may be asked for many times, and its row may be large.
+const (
+	answerRows    = 2 << 10
+	answerRowsMax = 64 << 10
+	answerBytes   = 2 << 20
+)
+
+// cutBatch cuts a batch that lies on the heap into parts of about that many bytes, at least a row each.
+func cutBatch(batch *arrowipc.Batch, limit int64) []*arrowipc.Batch {
+	if int64(len(batch.Body)) <= limit || batch.Rows <= 1 {
+		return []*arrowipc.Batch{batch}
+	}
+	half := batch.Rows / 2
+	first, err := arrowipc.Slice(batch, 0, half)
+	second, err2 := arrowipc.Slice(batch, half, batch.Rows)
+	if err != nil || err2 != nil {
+		return []*arrowipc.Batch{batch}
+	}
+	return append(cutBatch(first, limit), cutBatch(second, limit)...)
+}
+
+// resolve finds the rows of the answer, in l.found; l.input has the rows of the client's batch that they
+// belong to, where that is not the row of the same number.
+func (l *Lookup) resolve(ctx context.Context, batch *arrowipc.Batch) (model.Offsets, error) {
+	if err := l.await(ctx); err != nil {
+		return nil, err
+	}
+	view, err := arrowipc.NewView(batch)
+	if err != nil {
+		return nil, err
+	}
+	if l.index != nil {
+		return l.findBy(view)
+	}
+	asOf, err := l.find(view)
+	if err != nil {
+		return nil, err
+	}
+	if l.insert != nil {
+		inserted, err := l.insertMissing(ctx, view)
+		if err != nil {
+			return nil, err
+		}
+		if inserted {
+			if asOf, err = l.find(view); err != nil {
+				return nil, err
+			}
+		}
+	}
+	l.choose(view)
+	return asOf, nil
+}
+
+// await waits until the state has what the client wants to see at least.
+func (l *Lookup) await(ctx context.Context) error {
+	for number, want := range l.request.MinOffsets {
+		b, err := l.table.bucket(number)
+		if err != nil {
+			return err
+		}
+		for {
+			published := l.table.published.Wait()
+			if b.keyed.End() >= want {
+				break
+			}
+			if err := l.table.err(); err != nil {
+				return err
+			}
+			select {
+			case <-published:
+			case <-l.engine.draining:
+				return errClosed()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// find fills l.found with the rows of the keys.
+func (l *Lookup) find(view *arrowipc.View) (model.Offsets, error) {
+	var err error
+	if l.routes, err = l.router.Hash(view.Batch(), l.routes[:0]); err != nil {
+		return nil, fmt.Errorf("route keys to buckets: %w", err)
+	}
+	hashes := l.routes
+	if l.hasher != nil {
+		if l.hashes, err = l.hasher.Hash(view.Batch(), l.hashes[:0]); err != nil {
+			return nil, fmt.Errorf("hash keys: %w", err)
+		}
+		hashes = l.hashes
+	}
+	keys := pkstore.Keys{View: view, Columns: l.keys, Hashes: hashes}
+	buckets := uint64(l.table.definition.Load().Buckets)
+	if buckets == 1 {
+		var asOf int64
+		l.found, asOf, err = l.findIn(0, keys, l.found[:0])
+		return model.Offsets{0: asOf}, err
+	}
+	return l.findInAll(keys)
+}
+
+// findIn appends the rows of keys of one bucket to picks.
+func (l *Lookup) findIn(number int32, keys pkstore.Keys, picks []arrowipc.Pick) (found []arrowipc.Pick, asOf int64, err error) {
+	b, err := l.table.bucket(number)
+	if err != nil {
+		return picks, 0, err
+	}
+	err = streams.Guard(func() error {
+		found, asOf, err = b.keyed.Lookup(keys, picks)
+		return err
+	})
+	return found, asOf, err
+}
+
+// choose leaves out keys that were not found, where the client wants that.
+func (l *Lookup) choose(view *arrowipc.View) {
+	l.input = l.input[:0]
+	if l.carried == 0 && !l.request.Inner {
+		return
+	}
+	kept := l.found[:0]
+	for row, pick := range l.found {
+		if pick.View == nil && l.request.Inner {
+			continue
+		}
+		kept = append(kept, pick)
+		l.input = append(l.input, arrowipc.Pick{View: view, Row: int32(row)})
+	}
+	l.found = kept
+}
+
+// fill appends the rows of the answer, column by column.
+func (l *Lookup) fill(builder *arrowipc.Builder, found, input []arrowipc.Pick) error {
+	for column := range l.carried {
+		if err := builder.AppendColumnPicks(column, column, input); err != nil {
+			return err
+		}
+	}
+	for i, column := range l.columns {
+		if err := builder.AppendColumnPicks(l.carried+i, column, found); err != nil {
+			return err
+		}
+	}
+	if l.request.Found == "" {
+		return nil
+	}
+	for _, pick := range found {
+		value := []byte{0}
+		if pick.View != nil {
+			value[0] = 1
+		}
+		if err := builder.AppendValue(l.carried+len(l.columns), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the stream.
+func (l *Lookup) Close() {}

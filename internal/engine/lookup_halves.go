@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"golang.org/x/sync/errgroup"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
+	"github.com/headrace/headrace/streams"
+)
+
+// halvesMin is the number of keys from which on two goroutines look them up: nearly all of the time is
+// spent waiting for memory, and one stream of lookups should not leave a processor idle. For fewer keys
+// waking the other one takes as long as doing its half.
+const halvesMin = 256
+
+// search is the keys of one bucket.
+type search struct {
+	bucket int32
+	rows   []int32
+	asOf   int64
+}
+
+// findInAll fills l.found with the rows of keys, bucket by bucket.
+func (l *Lookup) findInAll(keys pkstore.Keys) (model.Offsets, error) {
+	n := len(keys.Hashes)
+	if cap(l.found) < n {
+		l.found = make([]arrowipc.Pick, n)
+	}
+	l.found, l.searches = l.found[:n], l.searches[:0]
+	for bucket, rows := range l.sorted.sort(l.routes, uint64(l.table.definition.Load().Buckets)) {
+		l.searches = append(l.searches, search{bucket: bucket, rows: rows})
+	}
+	half := func(which, step int) error {
+		for i := which; i < len(l.searches); i += step {
+			if err := l.findOne(&l.searches[i], keys, &l.halves[which]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := inHalves(n, half); err != nil {
+		return nil, err
+	}
+	offsets := make(model.Offsets, len(l.searches))
+	for _, s := range l.searches {
+		offsets[s.bucket] = s.asOf
+	}
+	return offsets, nil
+}
+
+// findOne puts the rows of the keys of one bucket at their places in l.found.
+func (l *Lookup) findOne(s *search, keys pkstore.Keys, picks *[]arrowipc.Pick) (err error) {
+	keys.Rows = s.rows
+	if *picks, s.asOf, err = l.findIn(s.bucket, keys, (*picks)[:0]); err != nil {
+		return err
+	}
+	for i, row := range s.rows {
+		l.found[row] = (*picks)[i]
+	}
+	return nil
+}
+
+// gather makes a part of the answer, of some of the rows that were found.
+func (l *Lookup) gather(from, to int) (*arrowipc.Batch, error) {
+	err := inHalves(to-from, func(which, step int) error {
+		first, last := from, to
+		if step == 2 {
+			middle := (from + to) / 2
+			first, last = [2]int{from, middle}[which], [2]int{middle, to}[which]
+		}
+		var input []arrowipc.Pick
+		if l.carried > 0 {
+			input = l.input[first:last]
+		}
+		return streams.Guard(func() error { return l.fill(l.builders[which], l.found[first:last], input) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	if to-from >= halvesMin {
+		second := l.builders[1].Finish()
+		defer second.Release()
+		if err := l.builders[0].AppendRange(second, 0, second.Rows); err != nil {
+			return nil, err
+		}
+	}
+	return l.builders[0].Finish(), nil
+}
+
+// inHalves does a work of that many keys: at once in two goroutines, as halves 0 and 1 with step 2, or
+// alone, as half 0 with step 1.
+func inHalves(keys int, work func(which, step int) error) error {
+	if keys < halvesMin {
+		return work(0, 1)
+	}
+	var other errgroup.Group
+	other.Go(func() error { return work(1, 2) })
+	err := work(0, 2)
+	if failed := other.Wait(); err == nil {
+		err = failed
+	}
+	return err
+}

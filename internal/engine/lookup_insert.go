@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+)
+
+// lookupInsert inserts rows for keys that a lookup does not find.
+type lookupInsert struct {
+	// put is how the committer sees the rows: key columns of the table, of keys that are not there.
+	put *Put
+	// from are the columns of the client's batches that the columns of the put are taken from.
+	from    []int
+	builder *arrowipc.Builder
+}
+
+// openInsert prepares the insertion of keys that are not found.
+func (l *Lookup) openInsert() (*lookupInsert, error) {
+	t, definition := l.table, l.table.definition.Load()
+	var faults []error
+	for _, field := range definition.Schema.Fields() {
+		if _, hasDefault := definition.Defaults[field.Name]; !field.Nullable && !hasDefault && !slices.Contains(definition.PrimaryKey, field.Name) {
+			faults = append(faults, model.Errorf(model.BadRequest, "a row with its key alone lacks the column %q, which is NOT NULL and has no default", field.Name))
+		}
+	}
+	if err := model.JoinFaults(faults); err != nil {
+		return nil, err
+	}
+	columns, err := sortedColumns(t, definition.PrimaryKey)
+	if err != nil {
+		return nil, err
+	}
+	fields := make([]arrow.Field, len(columns))
+	insert := &lookupInsert{from: make([]int, len(columns))}
+	for i, column := range columns {
+		fields[i] = t.layout.Schema().Field(column)
+		insert.from[i] = l.by[slices.Index(definition.PrimaryKey, fields[i].Name)]
+	}
+	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, nil))
+	if err != nil {
+		return nil, err
+	}
+	insert.builder = arrowipc.NewBuilder(layout)
+	insert.put = &Put{engine: l.engine, table: t, level: t.level(), keyed: &keyedPut{columns: columns, layout: layout, onlyNew: true}}
+	return insert, t.producers.load()
+}
+
+// insertMissing inserts a row for each key that was not found. Another client may insert the same key
+// meanwhile: then its row stays.
+func (l *Lookup) insertMissing(ctx context.Context, view *arrowipc.View) (inserted bool, err error) {
+	missing := map[int32][]int32{}
+	buckets := uint64(l.table.definition.Load().Buckets)
+	for row, pick := range l.found {
+		if pick.View != nil {
+			continue
+		}
+		for _, column := range l.by {
+			if view.IsNull(column, int32(row)) {
+				return false, model.Errorf(model.SchemaMismatch, "the key in row %d is null and cannot be inserted", row)
+			}
+		}
+		bucket := int32(l.routes[row] % buckets)
+		missing[bucket] = append(missing[bucket], int32(row))
+	}
+	if len(missing) == 0 {
+		return false, nil
+	}
+	parts := make([]part, 0, len(missing))
+	for bucket, rows := range missing {
+		p, err := l.insertPart(view, rows)
+		if err != nil {
+			return false, err
+		}
+		p.bucket = bucket
+		parts = append(parts, p)
+	}
+	return true, l.engine.submitChanges(ctx, l.insert.put, parts...)
+}
+
+// insertPart makes the rows of one bucket.
+func (l *Lookup) insertPart(view *arrowipc.View, rows []int32) (part, error) {
+	hashes := l.routes
+	if l.hasher != nil {
+		hashes = l.hashes
+	}
+	p := part{hashes: make([]uint64, len(rows))}
+	picks := make([]arrowipc.Pick, len(rows))
+	for i, row := range rows {
+		picks[i] = arrowipc.Pick{View: view, Row: row}
+		p.hashes[i] = hashes[row]
+	}
+	for i, column := range l.insert.from {
+		if err := l.insert.builder.AppendColumnPicks(i, column, picks); err != nil {
+			return part{}, err
+		}
+	}
+	p.batch = l.insert.builder.Finish()
+	return p, nil
+}

@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
+	"github.com/headrace/headrace/streams"
+)
+
+// tableState is the state of the buckets of a primary-key table at one moment: all of a request or
+// nothing of it.
+type tableState map[int32]*pkstore.Snapshot
+
+// fixState takes the state of buckets; nil means all.
+func (t *table) fixState(buckets []int32) (tableState, error) {
+	if buckets == nil {
+		for number := range t.definition.Load().Buckets {
+			buckets = append(buckets, number)
+		}
+	}
+	opened := make(map[int32]*bucket, len(buckets))
+	for _, number := range buckets {
+		b, err := t.bucket(number)
+		if err != nil {
+			return nil, err
+		}
+		opened[number] = b
+	}
+	state := make(tableState, len(opened))
+	t.keyed.publishing.Lock()
+	defer t.keyed.publishing.Unlock()
+	for number, b := range opened {
+		state[number] = b.keyed.Snapshot()
+	}
+	return state, nil
+}
+
+// rows counts the rows of the state.
+func (s tableState) rows() int64 {
+	n := int64(0)
+	for _, snapshot := range s {
+		n += snapshot.Count()
+	}
+	return n
+}
+
+// ends gives where the changes behind the state begin.
+func (s tableState) ends() model.Offsets {
+	ends := make(model.Offsets, len(s))
+	for number, snapshot := range s {
+		ends[number] = snapshot.End()
+	}
+	return ends
+}
+
+// stateReader walks the rows of a state, bucket after bucket.
+type stateReader struct {
+	reader  *Reader
+	state   tableState
+	left    []int32 // buckets that are not begun
+	current int32
+	next    func() (pkstore.Live, error, bool) // nil where no bucket is open
+	stop    func()
+
+	columns    []int
+	builder    *arrowipc.Builder
+	projection *arrowipc.Projection // of what the builder makes
+	picks      []arrowipc.Pick      // reused
+	rows       *gatheredRows        // of what the builder holds
+	time       int64                // append time of the newest batch that rows came from, µs
+}
+
+// gatheredRows tells where rows that were gathered stand in the log.
+type gatheredRows struct {
+	offsets []int64
+	micros  []int64
+}
+
+func newStateReader(r *Reader, state tableState) (*stateReader, error) {
+	s := &stateReader{reader: r, state: state, left: slices.Sorted(maps.Keys(state)), rows: &gatheredRows{}}
+	var err error
+	if s.columns, err = r.table.chosen(r.scan.Columns); err != nil {
+		return nil, err
+	}
+	fields := make([]arrow.Field, len(s.columns))
+	for i, column := range s.columns {
+		fields[i] = r.table.layout.Schema().Field(column)
+	}
+	metadata := r.projection.Schema().Metadata()
+	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, &metadata))
+	if err != nil {
+		return nil, err
+	}
+	s.builder = arrowipc.NewBuilder(layout)
+	s.projection, err = arrowipc.NewProjection(layout, nil, r.scan.extraFields())
+	return s, err
+}
+
+func (s *stateReader) close() {
+	if s.stop != nil {
+		s.stop()
+		s.next, s.stop = nil, nil
+	}
+}
+
+const (
+	// gatherRows and gatherBytes are where a batch of gathered rows is full.
+	gatherRows  = 64 << 10
+	gatherBytes = 2 << 20
+)
+
+// advance makes the next rows wait in the reader; false at the end of the state.
+func (s *stateReader) advance() (more bool, err error) {
+	for s.reader.left != 0 {
+		live, number, err := s.step()
+		if err != nil {
+			return false, err
+		}
+		if number != s.current || live.View == nil {
+			if err := s.flush(); err != nil {
+				return false, err
+			}
+			s.current = number
+		}
+		if live.View == nil {
+			return len(s.reader.waiting) > 0, nil
+		}
+		if err := s.gather(live); err != nil {
+			return false, err
+		}
+		if len(s.rows.offsets) >= gatherRows || s.builder.Bytes() >= gatherBytes {
+			if err := s.flush(); err != nil {
+				return false, err
+			}
+		}
+		if len(s.reader.waiting) > 0 {
+			return true, nil
+		}
+	}
+	err = s.flush()
+	return len(s.reader.waiting) > 0, err
+}
+
+// step gives the next batch with live rows, and its bucket; one without a view at the end.
+func (s *stateReader) step() (pkstore.Live, int32, error) {
+	for {
+		if s.next == nil {
+			if len(s.left) == 0 {
+				return pkstore.Live{}, s.current, nil
+			}
+			number := s.left[0]
+			s.left = s.left[1:]
+			s.next, s.stop = iter.Pull2(s.state[number].Batches())
+			if len(s.rows.offsets) > 0 {
+				if err := s.flush(); err != nil {
+					return pkstore.Live{}, number, err
+				}
+			}
+			s.current = number
+		}
+		live, err, ok := s.next()
+		if ok {
+			return live, s.current, err
+		}
+		s.close()
+	}
+}
+
+// gather appends live rows, at most as many as the limit leaves.
+func (s *stateReader) gather(live pkstore.Live) error {
+	n := live.View.Rows()
+	if live.Rows != nil {
+		n = int64(len(live.Rows))
+	}
+	if s.reader.left >= 0 {
+		n = min(n, s.reader.left)
+		s.reader.left -= n
+	}
+	s.picks = s.picks[:0]
+	for i := range n {
+		row := int32(i)
+		if live.Rows != nil {
+			row = live.Rows[i]
+		}
+		s.picks = append(s.picks, arrowipc.Pick{View: live.View, Row: row})
+		s.rows.offsets = append(s.rows.offsets, live.Base+int64(row))
+	}
+	s.time = live.Keep.(*streams.Stored).Time()
+	if s.reader.scan.SystemColumns {
+		if err := s.gatherTimes(live); err != nil {
+			return err
+		}
+	}
+	return streams.Guard(func() error {
+		if err := live.Check(); err != nil {
+			return err
+		}
+		for i, column := range s.columns {
+			if err := s.builder.AppendColumnPicks(i, column, s.picks); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// gatherTimes notes when the rows that were picked last were appended.
+func (s *stateReader) gatherTimes(live pkstore.Live) error {
+	runs, err := live.Keep.(*streams.Stored).Runs()
+	if err != nil {
+		return err
+	}
+	at := 0
+	for _, pick := range s.picks {
+		for at < len(runs)-1 && int64(pick.Row) >= runs[at].RowStart+runs[at].Rows {
+			at++
+		}
+		s.rows.micros = append(s.rows.micros, runs[at].Time)
+	}
+	return nil
+}
+
+// flush puts what was gathered among the pieces that wait.
+func (s *stateReader) flush() error {
+	n := len(s.rows.offsets)
+	if n == 0 {
+		return nil
+	}
+	batch := s.builder.Finish()
+	batch.Rows = int64(n) // also where there are no columns
+	p := piece{
+		batch: batch, bucket: s.current, offset: s.rows.offsets[0], projection: s.projection, gathered: s.rows,
+		time: s.time,
+	}
+	s.rows = &gatheredRows{}
+	return s.reader.fit(p)
+}
