@@ -45,16 +45,14 @@ func (s *service) createTable(ctx context.Context, request *createTableRequest) 
 		return nil, err
 	}
 	switch {
-	case len(request.PrimaryKey) > 0:
-		return nil, unsupported("a primary key", "Leave it out to make a log table")
 	case len(request.PartitionBy) > 0:
 		return nil, unsupported("partition_by", "Leave it out; buckets spread a table too")
 	case request.Buckets < 0 || request.Buckets > model.BucketsMax:
 		return nil, model.Errorf(model.BadRequest, "buckets is %d", request.Buckets).WithRemedy("Use 1 to %d", model.BucketsMax)
 	}
 	create := engine.CreateTable{
-		Name: name, Buckets: int32(request.Buckets), BucketKey: request.BucketKey, Comment: request.Comment,
-		Options: request.Options, ExistOK: request.ExistOK,
+		Name: name, Buckets: int32(request.Buckets), BucketKey: request.BucketKey, PrimaryKey: request.PrimaryKey,
+		Comment: request.Comment, Options: request.Options, ExistOK: request.ExistOK,
 	}
 	create.Schema, create.Defaults, create.ColumnComments, err = request.schema()
 	if err != nil {
@@ -99,12 +97,23 @@ type tableDescription struct {
 	Columns       []model.Column    `json:"columns"`
 	PrimaryKey    []string          `json:"primary_key"`
 	BucketKey     []string          `json:"bucket_key"`
+	Indexes       []indexState      `json:"indexes,omitempty"`
 	Comment       string            `json:"comment,omitzero"`
 	Options       map[string]string `json:"options"`
 	CreatedAt     timeValue         `json:"created_at"`
 	BucketCount   int32             `json:"bucket_count"`
 	Buckets       []bucketStats     `json:"buckets"`
 	More          bool              `json:"more,omitzero"`
+}
+
+// indexState is a secondary index; progress goes from 0 to 1, when lookups can use it.
+type indexState struct {
+	Name     string   `json:"name"`
+	Columns  []string `json:"columns"`
+	Progress float64  `json:"progress"`
+	Rows     int64    `json:"rows"`
+	Bytes    int64    `json:"bytes"`
+	Error    string   `json:"error,omitzero"`
 }
 
 type bucketStats struct {
@@ -140,6 +149,10 @@ func (s *service) describe(table *model.Table, send sendResult) error {
 	if err != nil {
 		return err
 	}
+	indexes, err := s.engine.Indexes(table.Name)
+	if err != nil {
+		return err
+	}
 	first := true
 	return sendParts(describeBuckets(states), func(buckets []bucketStats, more bool) error {
 		if !first {
@@ -149,11 +162,24 @@ func (s *service) describe(table *model.Table, send sendResult) error {
 		return send(tableDescription{
 			Table: table.Name.String(), ID: table.ID, SchemaVersion: table.SchemaVersion,
 			Schema: encapsulate(arrowipc.EncodeSchema(table.Schema)), Columns: model.ColumnsOf(table),
-			PrimaryKey: table.PrimaryKey, BucketKey: table.BucketKey, Comment: table.Comment,
+			PrimaryKey: table.PrimaryKey, BucketKey: table.BucketKey, Indexes: describeIndexes(indexes), Comment: table.Comment,
 			Options: table.Options, CreatedAt: timeValue{table.CreatedAt}, BucketCount: table.Buckets,
 			Buckets: buckets, More: more,
 		})
 	})
+}
+
+func describeIndexes(states []engine.IndexState) []indexState {
+	described := make([]indexState, len(states))
+	for i, state := range states {
+		described[i] = indexState{
+			Name: state.Index.Name, Columns: state.Index.Columns, Progress: state.Progress, Rows: state.Rows, Bytes: state.Bytes,
+		}
+		if state.Err != nil {
+			described[i].Error = model.AsError(state.Err).Error()
+		}
+	}
+	return described
 }
 
 func describeBuckets(states []engine.BucketState) []bucketStats {
@@ -186,22 +212,49 @@ type alterChange struct {
 		Name  string `json:"name"`
 		Value string `json:"value"`
 	} `json:"set_option"`
-	CreateIndex jsontext.Value `json:"create_index"`
-	DropIndex   jsontext.Value `json:"drop_index"`
-	SetBuckets  jsontext.Value `json:"set_buckets"`
+	CreateIndex *struct {
+		Name    string   `json:"name"`
+		Columns []string `json:"columns"`
+	} `json:"create_index"`
+	DropIndex  *string        `json:"drop_index"`
+	SetBuckets jsontext.Value `json:"set_buckets"`
 }
 
 // later gives the change that is set and that this version lacks; "" for none.
 func (c *alterChange) later() string {
 	for name, value := range map[string]jsontext.Value{
 		"add_column": c.AddColumn, "drop_column": c.DropColumn, "rename_column": c.RenameColumn, "set_type": c.SetType,
-		"set_nullable": c.SetNullable, "create_index": c.CreateIndex, "drop_index": c.DropIndex, "set_buckets": c.SetBuckets,
+		"set_nullable": c.SetNullable, "set_buckets": c.SetBuckets,
 	} {
 		if present(value) {
 			return name
 		}
 	}
 	return ""
+}
+
+// change gives the change in the engine's words.
+func (c *alterChange) change(number int) (engine.TableChange, error) {
+	if later := c.later(); later != "" {
+		return nil, unsupported("the change "+later, "Use set_option, create_index and drop_index")
+	}
+	var set []engine.TableChange
+	if c.SetOption != nil {
+		set = append(set, engine.SetOption{Name: c.SetOption.Name, Value: c.SetOption.Value})
+	}
+	if c.CreateIndex != nil {
+		set = append(set, engine.CreateIndex{Index: model.Index{Name: c.CreateIndex.Name, Columns: c.CreateIndex.Columns}})
+	}
+	if c.DropIndex != nil {
+		set = append(set, engine.DropIndex{Name: *c.DropIndex})
+	}
+	switch len(set) {
+	case 0:
+		return nil, model.Errorf(model.BadRequest, "change %d is empty", number)
+	case 1:
+		return set[0], nil
+	}
+	return nil, model.Errorf(model.BadRequest, "change %d has %d members", number, len(set)).WithRemedy("Send one change an object")
 }
 
 func (s *service) alterTable(ctx context.Context, request *alterTableRequest) (*model.Table, error) {
@@ -213,15 +266,11 @@ func (s *service) alterTable(ctx context.Context, request *alterTableRequest) (*
 		return nil, model.Errorf(model.BadRequest, "there are no changes").
 			WithRemedy(`Set "changes" to [{"set_option":{"name":"log.ttl","value":"30d"}}]`)
 	}
-	set := map[string]string{}
-	for i, change := range request.Changes {
-		if later := change.later(); later != "" {
-			return nil, unsupported("the change "+later, "Only set_option can be used")
+	changes := make([]engine.TableChange, len(request.Changes))
+	for i := range request.Changes {
+		if changes[i], err = request.Changes[i].change(i); err != nil {
+			return nil, err
 		}
-		if change.SetOption == nil {
-			return nil, model.Errorf(model.BadRequest, "change %d is empty", i)
-		}
-		set[change.SetOption.Name] = change.SetOption.Value
 	}
 	var expect engine.Expect
 	if request.Expect != nil {
@@ -230,7 +279,7 @@ func (s *service) alterTable(ctx context.Context, request *alterTableRequest) (*
 		}
 		expect = engine.Expect{ID: request.Expect.ID, SchemaVersion: int32(request.Expect.SchemaVersion)}
 	}
-	return s.engine.SetOptions(ctx, name, expect, set)
+	return s.engine.AlterTable(ctx, name, expect, changes...)
 }
 
 type dropTableRequest struct {
@@ -288,7 +337,8 @@ func (s *service) truncateTable(ctx context.Context, request *truncateTableReque
 	return s.engine.TruncateTable(ctx, name, before)
 }
 
-// tableStatistics is one Result of TableStats: the sums are of the whole table.
+// tableStatistics is one Result of TableStats: the sums are of the whole table. Rows of a primary-key
+// table are those it has now; its buckets tell of its changes.
 type tableStatistics struct {
 	Table   string        `json:"table"`
 	ID      string        `json:"id"`
@@ -298,7 +348,7 @@ type tableStatistics struct {
 	More    bool          `json:"more,omitzero"`
 }
 
-func (s *service) tableStats(_ context.Context, request *tableRequest, send sendResult) error {
+func (s *service) tableStats(ctx context.Context, request *tableRequest, send sendResult) error {
 	name, err := parseTable(request.Table)
 	if err != nil {
 		return err
@@ -312,8 +362,10 @@ func (s *service) tableStats(_ context.Context, request *tableRequest, send send
 		return err
 	}
 	result := tableStatistics{Table: name.String(), ID: table.ID}
+	if result.Rows, err = s.countRows(ctx, table, states); err != nil {
+		return err
+	}
 	for _, state := range states {
-		result.Rows += state.End - state.Start
 		result.Bytes += state.Bytes
 	}
 	return sendParts(describeBuckets(states), func(buckets []bucketStats, more bool) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 
 	"github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
-	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/headrace/headrace/internal/model"
@@ -14,7 +13,7 @@ import (
 type command struct {
 	Scan   *scanRequest   `json:"scan,omitzero"`
 	Put    *putCommand    `json:"put,omitzero"`
-	Lookup jsontext.Value `json:"lookup,omitzero"`
+	Lookup *lookupCommand `json:"lookup,omitzero"`
 }
 
 // name is the name of the member that is set.
@@ -38,7 +37,7 @@ func parseCommand(data []byte, what string) (*command, error) {
 		return nil, err
 	}
 	set := 0
-	for _, is := range []bool{c.Scan != nil, c.Put != nil, len(c.Lookup) > 0 && c.Lookup.Kind() != 'n'} {
+	for _, is := range []bool{c.Scan != nil, c.Put != nil, c.Lookup != nil} {
 		if is {
 			set++
 		}
@@ -46,9 +45,6 @@ func parseCommand(data []byte, what string) (*command, error) {
 	if set != 1 {
 		return nil, model.Errorf(model.BadRequest, "%s has %d of the members scan, put and lookup", what, set).
 			WithRemedy("Set exactly one of them")
-	}
-	if c.name() == "lookup" {
-		return nil, unsupported("a lookup", "Read the rows with a scan")
 	}
 	return &c, nil
 }

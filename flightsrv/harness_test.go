@@ -169,7 +169,8 @@ func (s *testServer) openPut(ctx context.Context, t testing.TB, descriptor *flig
 
 // finish ends the stream and gives all acknowledgements.
 func (p *putter) finish() ([]ackJSON, error) {
-	if err := p.writer.Close(); err != nil {
+	// io.EOF: the stream has ended; the acknowledgements tell why.
+	if err := p.writer.Close(); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if err := p.stream.CloseSend(); err != nil {

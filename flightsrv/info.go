@@ -74,11 +74,10 @@ type endpointMetadata struct {
 // planInfo gives the FlightInfo of a plan that was made for request.
 func planInfo(plan *engine.Plan, request *scanRequest) (*flight.FlightInfo, error) {
 	ends := model.Position{TableID: plan.Table.ID, Offsets: model.Offsets{}}
-	rows := int64(0)
 	for bucket, r := range plan.Ranges {
 		ends.Offsets[bucket] = r.To
-		rows += r.Rows()
 	}
+	rows := plan.Rows
 	if plan.Scan.HasLimit {
 		rows = min(rows, plan.Scan.Limit)
 	}
@@ -132,6 +131,12 @@ func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32) (*fl
 	metadata := endpointMetadata{Buckets: buckets, From: position{from}, To: position{to}}
 	if plan.Follow {
 		frozen.To, metadata.To = bound{engine.Bound{Kind: engine.BoundNever}}, "never"
+	}
+	if plan.State { // the plan fixes it; only the changes behind it have an end
+		frozen.From = bound{}
+		if plan.Scan.View == engine.ViewRows {
+			frozen.To = bound{}
+		}
 	}
 	named := make([]integer, len(buckets))
 	for i, bucket := range buckets {

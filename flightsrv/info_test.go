@@ -17,6 +17,7 @@ func planOf(n int32, change func(*engine.Plan)) *engine.Plan {
 	}
 	for bucket := range n {
 		plan.Ranges[bucket] = model.Range{From: int64(bucket), To: 2*int64(bucket) + 1}
+		plan.Rows += int64(bucket) + 1
 	}
 	if change != nil {
 		change(plan)
@@ -83,5 +84,22 @@ func TestInfoMetadata(t *testing.T) {
 	want = `{"buckets":[1],"from":{"table_id":"T","offsets":{"1":1}},"to":{"table_id":"T","offsets":{"1":3}}}`
 	if got := string(info.Endpoint[1].AppMetadata); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// The plan of a state names no range of offsets to begin with: the state is in the plan.
+func TestTicketsOfAState(t *testing.T) {
+	for view, to := range map[engine.View]engine.BoundKind{
+		engine.ViewRows: engine.BoundDefault, engine.ViewRowsAndChangelog: engine.BoundOffsets,
+	} {
+		plan := planOf(2, func(p *engine.Plan) { p.State, p.Scan.View, p.Rows = true, view, 7 })
+		info, err := planInfo(plan, &scanRequest{Table: "web.t"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		scan, err := scanOf(string(info.Endpoint[1].Ticket.Ticket))
+		if err != nil || scan.From.Kind != engine.BoundDefault || scan.To.Kind != to || scan.Plan != "P" || info.TotalRecords != 7 {
+			t.Errorf("view %d: ticket %s, %d records, %v", view, info.Endpoint[1].Ticket.Ticket, info.TotalRecords, err)
+		}
 	}
 }

@@ -28,15 +28,22 @@ func appendPosition(dst []byte, p model.Position) []byte {
 		dst = append(dst, `"table_id":`...)
 		dst = append(appendText(dst, p.TableID), ',')
 	}
-	dst = append(dst, `"offsets":{`...)
-	for i, bucket := range p.Offsets.Buckets() {
+	dst = append(dst, `"offsets":`...)
+	dst = appendOffsets(dst, p.Offsets)
+	return append(dst, '}')
+}
+
+// appendOffsets appends {"0":1200}, buckets in ascending order.
+func appendOffsets(dst []byte, offsets model.Offsets) []byte {
+	dst = append(dst, '{')
+	for i, bucket := range offsets.Buckets() {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = appendBucket(dst, bucket)
-		dst = strconv.AppendInt(dst, p.Offsets[bucket], 10)
+		dst = strconv.AppendInt(dst, offsets[bucket], 10)
 	}
-	return append(dst, "}}"...)
+	return append(dst, '}')
 }
 
 // appendBucket appends the name of a bucket and the colon behind it.

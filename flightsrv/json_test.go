@@ -2,6 +2,7 @@ package flightsrv
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,12 +114,13 @@ func TestWrongJSONNamesTheFault(t *testing.T) {
 		{scan(`"filter":{"sql":"a > 1"}`), `UNIMPLEMENTED: a filter is not supported`},
 		{scan(`"at":{"time":"2026-11-21T08:00:00Z"}`), `UNIMPLEMENTED: at (time travel)`},
 		{scan(`"partitions":[]`), `UNIMPLEMENTED: a choice of partitions`},
-		{scan(`"view":"changelog"`), `UNIMPLEMENTED: view changelog`},
-		{scan(`"view":"row"`), `view is "row". Use rows, changelog, rows+changelog.`},
+		{scan(`"view":"row"`), `view is "row". Use rows, changelog, rows+changelog, before-after.`},
 		{scan(`"tier":"lake"`), `UNIMPLEMENTED: tier lake`},
 		{scan(`"compression":"lz4"`), `UNIMPLEMENTED: compression lz4`},
 		{scan(`"max_message_bytes":5`), `max_message_bytes is 5`},
-		{`{"lookup":{"table":"t"}}`, `UNIMPLEMENTED: a lookup is not supported`},
+		{`{"lookup":{"table":"t"}}`, `the ticket is "lookup"`},
+		{`{"lookup":{"table":"t","keyes":""}}`, `the field "lookup.keyes" is unknown`},
+		{`{"lookup":{"table":"t","min_offsets":{"0":-1}}}`, `the offset of bucket 0 is -1`},
 		{"\x0a\x40type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery", "UNIMPLEMENTED: Flight SQL"},
 		{`{"scan":{"table":"` + "\xff" + `"}}`, "not valid JSON"},
 		{`{"scan":{"table":"a/../b"}}`, `is not a name for a`},
@@ -144,10 +146,14 @@ func TestPutCommands(t *testing.T) {
 		request.Producer != "p" || request.Epoch != 3 {
 		t.Errorf("%+v, %v, %v", request, mode, err)
 	}
+	request, _, err = read(`{"put":{"table":"t","mode":"upsert","columns":["a"]}}`)
+	if err != nil || request.Mode != engine.PutUpsert || !slices.Equal(request.Columns, []string{"a"}) {
+		t.Errorf("%+v, %v", request, err)
+	}
 	for _, c := range []struct{ fields, want string }{
-		{`"mode":"upsert"`, "UNIMPLEMENTED: the put mode upsert"}, {`"mode":"x"`, `mode is "x"`},
+		{`"mode":"append","columns":["a"]`, "columns are for the mode upsert"}, {`"mode":"x"`, `mode is "x"`},
 		{`"acks":"all"`, `acks is "all". Use batch, group, end.`}, {`"durability":"disk"`, "durability"},
-		{`"columns":["a"]`, "UNIMPLEMENTED"}, {`"producer":"p"`, "names a producer and no epoch"},
+		{`"mode":"delete","columns":["a"]`, "columns are for the mode upsert"}, {`"producer":"p"`, "names a producer and no epoch"},
 		{`"epoch":1`, "an epoch and no producer"}, {`"seq":1`, `"put.seq" is unknown`},
 	} {
 		if _, _, err := read(`{"put":{"table":"t",` + c.fields + `}}`); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -67,6 +67,9 @@ type Options struct {
 	// of 2 MiB and one message of up to 64 MiB before the engine's byte budget counts it.
 	// Default 1024.
 	PutStreams int
+	// LookupStreams bounds the open DoExchange streams; those beyond get OVERLOADED. Each may hold a
+	// window of 2 MiB and one message of up to 64 MiB. Default 1024.
+	LookupStreams int
 	// DrainTime is how long calls may go on once the server stops. Default 20 s.
 	DrainTime time.Duration
 }
@@ -93,6 +96,9 @@ func (o Options) withDefaults() Options {
 	if o.PutStreams == 0 {
 		o.PutStreams = 1024
 	}
+	if o.LookupStreams == 0 {
+		o.LookupStreams = 1024
+	}
 	if o.DrainTime == 0 {
 		o.DrainTime = 20 * time.Second
 	}
@@ -114,7 +120,7 @@ func (o Options) validate() error {
 	for _, field := range []struct {
 		name  string
 		value int64
-	}{{"Connections", int64(o.Connections)}, {"PutStreams", int64(o.PutStreams)}, {"DrainTime", int64(o.DrainTime)}} {
+	}{{"Connections", int64(o.Connections)}, {"PutStreams", int64(o.PutStreams)}, {"LookupStreams", int64(o.LookupStreams)}, {"DrainTime", int64(o.DrainTime)}} {
 		if field.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative", field.name))
 		}

@@ -41,23 +41,13 @@ func (s *service) DoPut(stream flight.FlightService_DoPutServer) error {
 	return p.acknowledge()
 }
 
-// open receives the descriptor and the schema. Some clients send them in one message, some in two.
+// open receives the descriptor and the schema.
 func (p *putStream) open() error {
 	message := incoming{}
 	defer message.free()
-	var descriptor []byte
-	for len(message.header) == 0 {
-		if err := p.receiveInto(&message); err != nil {
-			if errors.Is(err, io.EOF) {
-				return model.Errorf(model.BadRequest, "the stream ended before its schema")
-			}
-			return err
-		}
-		if len(message.descriptor) > 0 {
-			descriptor = message.descriptor
-		} else if len(message.header) == 0 {
-			return model.Errorf(model.BadRequest, "the first message of the stream has neither a descriptor nor a schema")
-		}
+	descriptor, err := receiveOpening(p.stream, &message)
+	if err != nil {
+		return err
 	}
 	mode, err := p.parseDescriptor(descriptor)
 	if err != nil {
@@ -90,8 +80,27 @@ func (p *putStream) parseDescriptor(bytes []byte) (mode ackMode, err error) {
 	return mode, err
 }
 
-func (p *putStream) receiveInto(message *incoming) error {
-	if err := p.stream.RecvMsg(message); err != nil {
+// receiveOpening receives what a stream of batches begins with, and leaves the schema in message.
+// Some clients send the descriptor with the schema, some before it.
+func receiveOpening(stream grpc.ServerStream, message *incoming) (descriptor []byte, err error) {
+	for len(message.header) == 0 {
+		if err := receiveInto(stream, message); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil, model.Errorf(model.BadRequest, "the stream ended before its schema")
+			}
+			return nil, err
+		}
+		if len(message.descriptor) > 0 {
+			descriptor = message.descriptor
+		} else if len(message.header) == 0 {
+			return nil, model.Errorf(model.BadRequest, "the first message of the stream has neither a descriptor nor a schema")
+		}
+	}
+	return descriptor, nil
+}
+
+func receiveInto(stream grpc.ServerStream, message *incoming) error {
+	if err := stream.RecvMsg(message); err != nil {
 		return err
 	}
 	return message.fault
@@ -111,7 +120,7 @@ func (p *putStream) receiveAll() (err error) {
 	defer message.free()
 	index := int64(0)
 	for {
-		if err := p.receiveInto(&message); err != nil {
+		if err := receiveInto(p.stream, &message); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}

@@ -21,6 +21,11 @@ type putCommand struct {
 	Epoch      *integer      `json:"epoch"`
 }
 
+// putModes are the words of the field mode.
+var putModes = map[string]engine.PutMode{
+	"": engine.PutDefault, "append": engine.PutAppend, "upsert": engine.PutUpsert, "delete": engine.PutDelete,
+}
+
 // request checks the command and gives it in the engine's words; the schema is still to be set.
 func (c *putCommand) request() (engine.PutRequest, ackMode, error) {
 	var request engine.PutRequest
@@ -28,15 +33,13 @@ func (c *putCommand) request() (engine.PutRequest, ackMode, error) {
 	if err != nil {
 		return request, 0, err
 	}
-	switch c.Mode {
-	case "", "append":
-	case "upsert", "delete":
-		return request, 0, unsupported("the put mode "+c.Mode, "Log tables take append")
-	default:
+	put, ok := putModes[c.Mode]
+	if !ok {
 		return request, 0, notOneOf("mode", c.Mode, "append", "upsert", "delete")
 	}
-	if c.Columns != nil {
-		return request, 0, unsupported("a put with columns (a partial update)", "Leave out columns from the batches: they get their default or null")
+	if c.Columns != nil && (put == engine.PutAppend || put == engine.PutDelete) {
+		return request, 0, model.Errorf(model.BadRequest, "columns are for the mode upsert, not for %s", c.Mode).
+			WithRemedy("Leave the field out: batches are matched by the names of their columns")
 	}
 	mode, ok := ackModes[c.Acks]
 	if !ok {
@@ -52,7 +55,9 @@ func (c *putCommand) request() (engine.PutRequest, ackMode, error) {
 	if c.Producer != "" && c.Epoch == nil {
 		return request, 0, epochMissing("the put command")
 	}
-	request = engine.PutRequest{Table: table, Durability: durability, Producer: c.Producer}
+	request = engine.PutRequest{
+		Table: table, Durability: durability, Producer: c.Producer, Mode: put, Columns: columnNames(c.Columns),
+	}
 	if c.Epoch != nil {
 		request.Epoch = int64(*c.Epoch)
 	}

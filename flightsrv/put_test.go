@@ -117,7 +117,7 @@ func TestPutsThatCannotBegin(t *testing.T) {
 		"no schema":     {&flight.FlightData{FlightDescriptor: pathOf("t"), DataHeader: []byte("12345678")}, codes.InvalidArgument, "BAD_REQUEST"},
 		"a long path":   {&flight.FlightData{FlightDescriptor: pathOf("a.b.c"), DataHeader: []byte("x")}, codes.InvalidArgument, "3 parts"},
 		"a scan":        {&flight.FlightData{FlightDescriptor: commandOf(`{"scan":{"table":"t"}}`), DataHeader: []byte("x")}, codes.InvalidArgument, `"scan"`},
-		"an upsert":     {&flight.FlightData{FlightDescriptor: commandOf(`{"put":{"table":"t","mode":"upsert"}}`), DataHeader: []byte("x")}, codes.Unimplemented, "upsert"},
+		"a lookup":      {&flight.FlightData{FlightDescriptor: commandOf(`{"lookup":{"table":"t"}}`), DataHeader: []byte("x")}, codes.InvalidArgument, `"lookup"`},
 		"metadata":      {&flight.FlightData{FlightDescriptor: pathOf("t"), AppMetadata: make([]byte, 70000), DataHeader: []byte("x")}, codes.InvalidArgument, "app_metadata"},
 	} {
 		stream, err := s.client.DoPut(t.Context())

@@ -34,12 +34,22 @@ type scanRequest struct {
 	Plan string `json:"plan,omitzero"`
 }
 
+// views are the words of the field view.
+var views = map[string]engine.View{
+	"": engine.ViewDefault, "rows": engine.ViewRows, "changelog": engine.ViewChangelog,
+	"rows+changelog": engine.ViewRowsAndChangelog, "before-after": engine.ViewBeforeAfter,
+}
+
 // scan checks the request and gives it in the engine's words.
 func (r *scanRequest) scan() (engine.Scan, error) {
 	var scan engine.Scan
 	table, err := parseTable(r.Table)
 	if err != nil {
 		return scan, err
+	}
+	view, ok := views[r.View]
+	if !ok {
+		return scan, notOneOf("view", r.View, "rows", "changelog", "rows+changelog", "before-after")
 	}
 	if err := r.checkSupported(); err != nil {
 		return scan, err
@@ -49,7 +59,7 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 	}
 	scan = engine.Scan{
 		Table: table, Columns: columnNames(r.Columns), From: r.From.Bound, To: r.To.Bound,
-		SystemColumns: r.SystemColumns, MessageBytes: int(r.MaxMessageBytes),
+		View: view, SystemColumns: r.SystemColumns, MessageBytes: int(r.MaxMessageBytes),
 		Plain: r.Compression == "none", Plan: r.Plan,
 	}
 	if r.Limit != nil {
@@ -79,7 +89,6 @@ func (r *scanRequest) checkSupported() error {
 		known       []string // of the interface; the first knows are supported
 		supported   int
 	}{
-		{"view", r.View, []string{"rows", "changelog", "rows+changelog"}, 1},
 		{"tier", r.Tier, []string{"union", "log", "lake"}, 2},
 		{"compression", r.Compression, []string{"stored", "none", "lz4", "zstd"}, 2},
 		{"on_schema_change", r.OnSchemaChange, []string{"keep", "end"}, 2},

@@ -60,6 +60,7 @@ func newService(engine *engine.Engine, options Options) *service {
 	s := &service{
 		errorWriter: errorWriter{logger: options.Logger}, engine: engine, metrics: options.Metrics,
 		logger: options.Logger, version: options.Version, puts: make(chan struct{}, options.PutStreams),
+		lookups: make(chan struct{}, options.LookupStreams),
 	}
 	draining, begin := context.WithCancel(context.Background())
 	s.draining = draining

@@ -299,13 +299,6 @@ func TestTheServerLives(t *testing.T) {
 	if _, err := s.action(t.Context(), "Panic", ""); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a panic: %v", err)
 	}
-	exchange, err := s.client.DoExchange(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := exchange.Recv(); status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "DoExchange") {
-		t.Errorf("DoExchange: %v", err)
-	}
 	if _, err := s.client.PollFlightInfo(t.Context(), pathOf("t")); status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "GetFlightInfo") {
 		t.Errorf("PollFlightInfo: %v", err)
 	}

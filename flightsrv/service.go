@@ -25,7 +25,10 @@ type service struct {
 	// puts holds an element a DoPut stream. Each may have a window and one message of the largest
 	// size in memory before the engine's byte budget sees them: see Options.PutStreams.
 	puts chan struct{}
-	// receivers are the receiving halves of DoPut streams; they end when their handler has.
+	// lookups holds an element a DoExchange stream; see Options.LookupStreams.
+	lookups chan struct{}
+	// receivers are the receiving halves of DoPut and DoExchange streams; they end when their handler
+	// has.
 	receivers sync.WaitGroup
 	// draining is done when the server stops.
 	draining context.Context
@@ -36,11 +39,6 @@ type service struct {
 // Handshake implements flight.FlightServiceServer.
 func (s *service) Handshake(flight.FlightService_HandshakeServer) error {
 	return unsupported("Handshake", "Send the token with each call: the header authorization: Bearer TOKEN")
-}
-
-// DoExchange implements flight.FlightServiceServer.
-func (s *service) DoExchange(flight.FlightService_DoExchangeServer) error {
-	return unsupported("DoExchange (lookups)", "Read the rows with a scan")
 }
 
 // notInThisVersion is the error of an action that the interface describes and this version lacks.

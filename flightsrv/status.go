@@ -29,6 +29,10 @@ type tableStatus struct {
 	OpenedBuckets int    `json:"opened_buckets"`
 	Rows          int64  `json:"opened_rows"`
 	Bytes         int64  `json:"opened_bytes"`
+	// Of primary-key tables: keys, and the memory that finds their rows.
+	Keys       int64 `json:"opened_keys,omitzero"`
+	IndexBytes int64 `json:"index_bytes,omitzero"`
+	LiveBytes  int64 `json:"live_bitmap_bytes,omitzero"`
 }
 
 type diskStatus struct {
@@ -72,6 +76,7 @@ func (s *service) status() serverStatus {
 		status.Tables[i] = tableStatus{
 			Table: table.Name.String(), ID: table.ID, Buckets: table.Buckets, OpenedBuckets: table.OpenedBuckets,
 			Rows: table.Rows, Bytes: table.Bytes,
+			Keys: table.Keys, IndexBytes: table.IndexBytes, LiveBytes: table.LiveBytes,
 		}
 	}
 	if err := s.ready(); err != nil {

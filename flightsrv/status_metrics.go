@@ -33,13 +33,14 @@ func statusMetrics() []statusMetric {
 			return 0
 		}},
 		{describeMetric(obs.MetricTables, "Tables."), gauge, func(s serverStatus) float64 { return float64(len(s.Tables)) }},
-		{describeMetric(obs.MetricStoredBytes, "Bytes of the buckets that were used since the start."), gauge, func(s serverStatus) float64 {
-			total := int64(0)
-			for _, table := range s.Tables {
-				total += table.Bytes
-			}
-			return float64(total)
-		}},
+		{describeMetric(obs.MetricStoredBytes, "Bytes of the buckets that were used since the start."), gauge,
+			sumOfTables(func(t tableStatus) int64 { return t.Bytes })},
+		{describeMetric(obs.MetricKeys, "Keys of the buckets of primary-key tables that were used since the start."), gauge,
+			sumOfTables(func(t tableStatus) int64 { return t.Keys })},
+		{describeMetric(obs.MetricIndexBytes, "Memory of the indexes of these keys."), gauge,
+			sumOfTables(func(t tableStatus) int64 { return t.IndexBytes })},
+		{describeMetric(obs.MetricLiveBytes, "Memory, in bytes, of the bitmaps that tell which rows of the log are live."), gauge,
+			sumOfTables(func(t tableStatus) int64 { return t.LiveBytes })},
 		{describeMetric(obs.MetricDiskFreeBytes, "Free bytes of the file system of the data folder."), gauge,
 			func(s serverStatus) float64 { return float64(s.Disk.FreeBytes) }},
 		{describeMetric(obs.MetricPlans, "Plans that pin rows."), gauge, func(s serverStatus) float64 { return float64(len(s.Plans)) }},
@@ -53,6 +54,17 @@ func statusMetrics() []statusMetric {
 		{describeMetric(obs.MetricGroups, "Group commits."), counter, func(s serverStatus) float64 { return float64(s.Ingested.Groups) }},
 		{describeMetric(obs.MetricSyncs, "Syncs of the disk."), counter, func(s serverStatus) float64 { return float64(s.Ingested.Syncs) }},
 		{describeMetric(obs.MetricSyncSeconds, "Time spent in syncs."), counter, func(s serverStatus) float64 { return s.Ingested.SyncSeconds }},
+	}
+}
+
+// sumOfTables adds up a figure of the tables.
+func sumOfTables(figure func(tableStatus) int64) func(serverStatus) float64 {
+	return func(s serverStatus) float64 {
+		total := int64(0)
+		for _, table := range s.Tables {
+			total += figure(table)
+		}
+		return float64(total)
 	}
 }
 
