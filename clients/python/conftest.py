@@ -53,14 +53,28 @@ def clicks(db: hr.Database) -> hr.Table:
     return table
 
 
+@pytest.fixture
+def users(db: hr.Database) -> hr.Table:
+    """A keyed table with two rows."""
+    schema = pa.schema([("user_id", pa.int64()), ("name", pa.string()), ("age", pa.int32())])
+    table = db.create_table("web.users", schema, primary_key=["user_id"])
+    table.upsert({"user_id": [1, 2], "name": ["ada", "bob"], "age": [36, 41]})
+    return table
+
+
 @pytest.fixture(autouse=True)
 def _examples(request: pytest.FixtureRequest) -> None:
-    """Give each example `db`, `uri` and the table `web.clicks` with two rows."""
+    """Give each example `db`, `uri` and the table `web.clicks` with two rows.
+
+    Examples that name `web.users` have that table too.
+    """
     doctest = getattr(request.node, "dtest", None)
     if doctest is None or not any(e.source for e in doctest.examples if _wants_server(e.source)):
         return
     database = request.getfixturevalue("db")
     request.getfixturevalue("clicks")
+    if any("web.users" in e.source for e in doctest.examples):
+        request.getfixturevalue("users")
     doctest.globs.update(db=database, uri=database.uri)
     monkeypatch = request.getfixturevalue("monkeypatch")
     monkeypatch.chdir(request.getfixturevalue("tmp_path"))

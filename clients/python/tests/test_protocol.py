@@ -128,17 +128,25 @@ def test_missing_tables_name_near_ones(db: hr.Database) -> None:
 def test_what_is_not_there_yet_is_named(db: hr.Database, table: hr.Table) -> None:
     calls: list[Callable[[], object]] = [
         lambda: db.sql("select 1"),
-        lambda: table.upsert([]),
-        lambda: table.delete([]),
-        lambda: table.get(1),
-        lambda: table.lookup([]),
-        table.changelog,
         table.partitions,
         lambda: table.subscribe(group="g"),
         lambda: table.scan(filter="id > 3"),
     ]
     for call in calls:
         with pytest.raises(hr.UnsupportedError, match="headrace 0"):
+            call()
+
+
+def test_calls_by_key_name_what_to_use_for_a_log_table(table: hr.Table) -> None:
+    for call, instead in (
+        (lambda: table.upsert([]), "append"),
+        (lambda: table.delete([]), "truncate"),
+        (lambda: table.get(1), "scan"),
+        (lambda: table.lookup([]), "scan"),
+        (lambda: table.get_or_insert([]), "scan"),
+        (table.changelog, "scan"),
+    ):
+        with pytest.raises(hr.BadRequest, match=f"no primary key.*use {instead}"):
             call()
 
 

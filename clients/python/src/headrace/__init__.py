@@ -1,7 +1,8 @@
 """headrace: a streaming store for analytics and AI, spoken to in Arrow Flight.
 
 `connect` gives a `Database`, which gives each `Table`; a table is written by `append` and `writer`,
-read by `scan` and followed by `subscribe`. Everything that goes wrong is an `Error`.
+read by `scan` and followed by `subscribe`. A table with a primary key is written by `upsert` and
+`delete`, and read by `get` and `lookup` too. Everything that goes wrong is an `Error`.
 
 Example:
     >>> import headrace as hr
@@ -28,9 +29,13 @@ from headrace.errors import (
     DatabaseAlreadyExists,
     DatabaseNotEmpty,
     DatabaseNotFound,
+    DeleteRefused,
     DiskFull,
     Draining,
     Error,
+    IndexAlreadyExists,
+    IndexNotFound,
+    IndexNotReady,
     Internal,
     NotFound,
     OffsetBeyondEnd,
@@ -82,9 +87,13 @@ __all__ = [
     "DatabaseAlreadyExists",
     "DatabaseNotEmpty",
     "DatabaseNotFound",
+    "DeleteRefused",
     "DiskFull",
     "Draining",
     "Error",
+    "IndexAlreadyExists",
+    "IndexNotFound",
+    "IndexNotReady",
     "Internal",
     "LastBatch",
     "NotFound",

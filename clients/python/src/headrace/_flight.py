@@ -234,6 +234,59 @@ class PutStream:
         return None
 
 
+class ExchangeStream:
+    """One DoExchange: sends batches and reads what the server answers. For one thread at a time."""
+
+    def __init__(self, writer: Any, reader: Any, trailer: Trailer, uri: str) -> None:
+        """Take an opened writer and the reader of its answers."""
+        self._writer, self._reader, self._trailer, self._uri = writer, reader, trailer, uri
+
+    def begin(self, schema: pa.Schema) -> pa.Schema:
+        """Send the schema of the batches and give that of the answers.
+
+        Raises:
+            Error: the server refused the request.
+        """
+        with self._translated():
+            self._writer.begin(schema)
+            answers: pa.Schema = self._reader.schema
+            return answers
+
+    def send(self, batch: pa.RecordBatch) -> None:
+        """Send one batch; waits while the server takes no more.
+
+        Raises:
+            Error: the stream has ended; `read` tells why as well.
+        """
+        with self._translated():
+            self._writer.write_batch(batch)
+
+    def read(self) -> tuple[pa.RecordBatch, dict[str, Any]] | None:
+        """Give the next batch and its metadata; None when the server has ended the stream."""
+        try:
+            with self._translated():
+                chunk = self._reader.read_chunk()
+        except StopIteration:
+            return None
+        return aligned(chunk.data), decode_metadata(chunk.app_metadata)
+
+    def finish(self) -> None:
+        """End a stream of which every answer was read; does not raise."""
+        with contextlib.suppress(*FAULTS):
+            self._writer.done_writing()
+            self._writer.close()
+
+    def cancel(self) -> None:
+        """End the stream at once, whatever is under way; does not raise."""
+        with contextlib.suppress(*FAULTS):
+            self._reader.cancel()
+        with contextlib.suppress(*FAULTS):
+            self._writer.close()
+
+    def _translated(self) -> contextlib.AbstractContextManager[None]:
+        return translating(lambda: self._trailer, self._uri)
+
+
 class Connection:
     """One gRPC channel to one server. Safe for many threads; not for a forked process."""
 
@@ -280,8 +333,10 @@ class Connection:
         Raises:
             Unavailable: nothing answers; the text says how to start a server.
         """
+        deadline = time.monotonic() + min(_PATIENCE, self.address.timeout)
         try:
-            _ = self.info
+            while not self._greet(deadline):
+                pass
         except (Unavailable, TimedOut) as cause:
             if cause.reason not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                 raise
@@ -291,6 +346,17 @@ class Connection:
                 f"(or connect to another: hr.connect(uri) or $HEADRACE_URI). "
                 f"Cause: {clean_text(detail)}"
             ) from cause
+
+    def _greet(self, deadline: float) -> bool:
+        """Ask the server who it is; False where gRPC gave up too early on a busy machine."""
+        try:
+            _ = self.info
+        except Unavailable as error:
+            # A port without a server refuses, which is an answer.
+            if "handshaker shutdown" not in str(error) or time.monotonic() > deadline:
+                raise
+            return False
+        return True
 
     def options(self, timeout: float | None) -> fl.FlightCallOptions:
         """Give the headers and the deadline of one call; None: no deadline."""
@@ -364,6 +430,13 @@ class Connection:
             descriptor = fl.FlightDescriptor.for_command(encode(command))
             writer, reader = self._live().do_put(descriptor, schema, self.options(None))
         return PutStream(writer, reader, self._factory.last(), self.uri)
+
+    def exchange(self, command: Mapping[str, Any]) -> ExchangeStream:
+        """Start to send and to read: DoExchange."""
+        with self._call():
+            descriptor = fl.FlightDescriptor.for_command(encode(command))
+            writer, reader = self._live().do_exchange(descriptor, self.options(None))
+        return ExchangeStream(writer, reader, self._factory.last(), self.uri)
 
     def close(self) -> None:
         """Close open writers and subscriptions, then the channel.

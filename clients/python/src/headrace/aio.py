@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from headrace import client as _client
 from headrace.convert import Rows
+from headrace.keys import Keys
 from headrace.pipeline import WriteResult
 from headrace.scan import Scan
 from headrace.subscribe import Batch, Subscription
@@ -129,6 +130,32 @@ class AsyncTable:
     async def append(self, data: Rows) -> WriteResult:
         """Store rows and wait until they are durable; see `Table.append`."""
         return await self._database.run(lambda: self.sync.append(data))
+
+    async def upsert(self, data: Rows, columns: Sequence[str] | None = None) -> WriteResult:
+        """Insert or merge rows by key; see `Table.upsert`."""
+        return await self._database.run(lambda: self.sync.upsert(data, columns))
+
+    async def delete(self, keys: Keys) -> WriteResult:
+        """Delete rows by key; see `Table.delete`."""
+        return await self._database.run(lambda: self.sync.delete(keys))
+
+    async def get(self, *key: Any, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
+        """Give the row of one key; see `Table.get`."""
+        return await self._database.run(lambda: self.sync.get(*key, columns=columns))
+
+    async def lookup(
+        self, keys: Keys, columns: Sequence[str] | None = None, **options: Any
+    ) -> pa.Table:
+        """Give the rows of many keys; see `Table.lookup`."""
+        return await self._database.run(lambda: self.sync.lookup(keys, columns, **options))
+
+    async def get_or_insert(self, keys: Keys, columns: Sequence[str] | None = None) -> pa.Table:
+        """Give the rows of many keys, made where there are none; see `Table.get_or_insert`."""
+        return await self._database.run(lambda: self.sync.get_or_insert(keys, columns))
+
+    def changelog(self, *arguments: Any, **options: Any) -> AsyncScan:
+        """Say which changes to read; see `Table.changelog`."""
+        return AsyncScan(self._database, lambda: self.sync.changelog(*arguments, **options))
 
     async def count(self) -> int:
         """Count the rows."""

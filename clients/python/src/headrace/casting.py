@@ -185,8 +185,10 @@ class Caster:
     has a default for it, and else filled with nulls.
 
     Attributes:
-        schema: of the table.
+        schema: of the table, or of those of its columns that are sent.
         defaults: names of the columns for which the server has a default.
+        whole: refuse rows that lack a column, even if nulls would do.
+        choose: leave columns out that the schema lacks, in place of refusing them.
 
     Example:
         >>> caster = Caster(pa.schema([("id", pa.int64()), ("name", pa.string())]))
@@ -196,6 +198,8 @@ class Caster:
 
     schema: pa.Schema
     defaults: frozenset[str] = field(default=frozenset())
+    whole: bool = False
+    choose: bool = False
     _sent: pa.Schema = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -218,18 +222,31 @@ class Caster:
         """
         known = self.schema.names
         faults = [
-            f"column {n!r} is not in the table.{near(n, known)}" for n in names if n not in known
+            f"column {n!r} is not in the table.{near(n, known)}"
+            for n in names
+            if n not in known and not self.choose
         ]
         faults += [f"column {n!r} comes twice." for n in sorted(set(names)) if names.count(n) > 1]
-        faults += [
-            f"column {f.name!r} is missing, and it is NOT NULL without a default."
-            for f in self.schema
-            if f.name not in names and not f.nullable and f.name not in self.defaults
-        ]
+        missing = [f for f in self.schema if f.name not in names]
+        if self.whole:
+            missing = [f for f in missing if f.name not in self.defaults]
+            faults += [f"column {f.name!r} is missing." for f in missing]
+        else:
+            faults += [
+                f"column {f.name!r} is missing, and it is NOT NULL without a default."
+                for f in missing
+                if not f.nullable and f.name not in self.defaults
+            ]
         if faults:
             raise SchemaMismatch(
                 f"SCHEMA_MISMATCH: {' '.join(faults)} The table has {', '.join(known)}."
+                f"{self._remedy(len(missing))}"
             )
+
+    def _remedy(self, missing: int) -> str:
+        if self.whole and missing and not self.choose:
+            return " To change some columns alone, name them: upsert(data, columns=[…])."
+        return ""
 
     def cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Cast one batch.

@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -107,7 +107,7 @@ class Database:
         """Check that the server answers; `server` is stopped by `close`."""
         self._connection, self._server = connection, server
         self._lock = threading.Lock()
-        self._appenders: dict[str, Writer] = {}  # by table id, guarded by _lock
+        self._appenders: dict[Hashable, Writer] = {}  # guarded by _lock
         connection.check()
         self._at_exit = _AtExit(self)
         atexit.register(self._at_exit)
@@ -133,10 +133,10 @@ class Database:
                 made if it is not there.
             schema: a `pyarrow.Schema`, or data to take it from, such as a data frame; the data
                 itself is not stored.
-            primary_key: columns that tell rows apart; makes a keyed table, where the server has
-                them.
+            primary_key: columns that tell rows apart, which become NOT NULL; makes a keyed table.
             buckets: in how many parts the rows are kept; None: the server's default, 1.
-            bucket_key: columns whose values choose the bucket.
+            bucket_key: columns whose values choose the bucket; in a keyed table the first columns
+                of the key, all of them by default.
             options: table options by name, such as `{"log.ttl": "7d"}`.
             comment: free text.
             exist_ok: take a table that is there, if its definition is the same.
@@ -303,17 +303,17 @@ class Database:
 
     # Shared writers of Table.append ----------------------------------------------------------
 
-    def _appender(self, name: str, table_id: str, make: Callable[[], Writer]) -> Writer:
-        """Give the writer that all appends to a table share, so that each costs no new producer."""
+    def _appender(self, form: Hashable, make: Callable[[], Writer]) -> Writer:
+        """Give the writer that all writes of a form share, so that each costs no new producer."""
         with self._lock:
-            writer = self._appenders.get(table_id)
+            writer = self._appenders.get(form)
             if writer is None or not writer.usable:
-                writer = self._appenders[table_id] = make()
+                writer = self._appenders[form] = make()
             return writer
 
-    def _drop_appender(self, table_id: str) -> None:
+    def _drop_appender(self, form: Hashable) -> None:
         with self._lock:
-            self._appenders.pop(table_id, None)
+            self._appenders.pop(form, None)
 
 
 class _AtExit:

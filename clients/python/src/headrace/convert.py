@@ -65,7 +65,7 @@ def record_batches(data: Rows, caster: Caster, limits: Limits) -> Iterator[pa.Re
         >>> [batch.num_rows for batch in batches]
         [2, 1]
     """
-    for batch in _batches(data, caster.schema):
+    for batch in batches_of(data, caster.schema):
         if batch.num_rows == 0:
             caster.check_names(batch.schema.names)
             continue
@@ -86,7 +86,7 @@ def schema_of(data: Any) -> pa.Schema:
         raise TypeError("a reader can be read only once: pass its schema, reader.schema")
     if hasattr(data, "__arrow_c_schema__") and not hasattr(data, "__arrow_c_stream__"):
         return pa.schema(data)
-    first = next(_batches(data, None), None)
+    first = next(batches_of(data, None), None)
     if first is None:
         raise TypeError("the data has no rows to take a schema from; pass a pa.Schema")
     # What pandas notes down is of no use to others, and few libraries read views.
@@ -120,7 +120,7 @@ def _sliced(batch: pa.RecordBatch, limits: Limits) -> Iterator[pa.RecordBatch]:
         yield from _sliced(batch.slice(start, rows), limits)
 
 
-def _batches(data: Any, schema: pa.Schema | None) -> Iterator[pa.RecordBatch]:
+def batches_of(data: Any, schema: pa.Schema | None) -> Iterator[pa.RecordBatch]:
     """Give the data's batches as they are; `schema` guides plain Python data and pandas."""
     if isinstance(data, pa.RecordBatch):
         yield data
@@ -131,7 +131,7 @@ def _batches(data: Any, schema: pa.Schema | None) -> Iterator[pa.RecordBatch]:
     elif _is_from(data, "pandas"):
         yield from _pandas_batches(data, schema)
     elif _is_from(data, "polars") and hasattr(data, "collect"):
-        yield from _batches(data.collect(), schema)
+        yield from batches_of(data.collect(), schema)
     elif hasattr(data, "__arrow_c_stream__"):
         reader = pa.RecordBatchReader.from_stream(data)
         yield from reader
@@ -173,7 +173,7 @@ def _pandas_batches(frame: Any, schema: pa.Schema | None) -> Iterator[pa.RecordB
         raise SchemaMismatch(
             f"SCHEMA_MISMATCH: {text}. All values of a column must have one type."
         ) from cause
-    yield from _batches(table.replace_schema_metadata(None), schema)
+    yield from batches_of(table.replace_schema_metadata(None), schema)
 
 
 def _from_columns(columns: Mapping[Any, Any], schema: pa.Schema | None) -> pa.RecordBatch:
@@ -245,7 +245,7 @@ def _from_iterable(items: Iterable[Any], schema: pa.Schema | None) -> Iterator[p
             rows = itertools.chain([first], itertools.islice(iterator, ROWS_PER_PIECE - 1))
             yield _from_rows(list(rows), schema)
         elif hasattr(first, "__arrow_c_stream__") or hasattr(first, "__arrow_c_array__"):
-            yield from _batches(first, schema)
+            yield from batches_of(first, schema)
         else:
             raise TypeError(
                 f"got a {type(first).__name__} as a row: {first!r:.80}; want dicts such as "

@@ -122,6 +122,12 @@ class TableAlreadyExists(AlreadyExists):
     default_reason = "TABLE_ALREADY_EXISTS"
 
 
+class IndexAlreadyExists(AlreadyExists):
+    """The table has an index of that name."""
+
+    default_reason = "INDEX_ALREADY_EXISTS"
+
+
 class DatabaseAlreadyExists(AlreadyExists):
     """A database of that name exists."""
 
@@ -249,6 +255,12 @@ class Unavailable(Error, ConnectionError):
 
     default_reason = "UNAVAILABLE"
     default_retriable = True
+
+
+class IndexNotReady(Unavailable):
+    """The index is still being built; lookups by it wait for it."""
+
+    default_reason = "INDEX_NOT_READY"
 
 
 class Overloaded(Unavailable):

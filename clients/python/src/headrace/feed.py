@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,9 +32,18 @@ class Arrival:
 class Feed:
     """Follows a table in a thread of its own, from a position on, until it is closed."""
 
-    def __init__(self, connection: Connection, scan: dict[str, Any], start: Position) -> None:
-        """Start to follow; `scan` is the command's body without its bounds."""
-        self._connection, self._scan = connection, scan
+    def __init__(
+        self,
+        connection: Connection,
+        scan: dict[str, Any],
+        start: Position,
+        hidden: Sequence[str] = (),
+    ) -> None:
+        """Start to follow; `scan` is the command's body without its bounds.
+
+        The columns `hidden` are taken off.
+        """
+        self._connection, self._scan, self._hidden = connection, scan, hidden
         self._retry = Retry(connection.address.timeout)
         self._stopped = threading.Event()
         self._position = start  # the thread's own
@@ -136,6 +145,9 @@ class Feed:
                 offsets = {int(about["bucket"]): int(about["next"])}
                 self._position = self._position.merged(offsets)
             if batch is not None and batch.num_rows:
+                if self._hidden:
+                    shown = [n for n in batch.schema.names if n not in self._hidden]
+                    batch = batch.select(shown)
                 self._queue_up(Arrival(batch, about, self._position))
         raise cut(str(self._scan["table"]))
 

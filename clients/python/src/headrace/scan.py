@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
     import polars as pl
+
+_PLACE_COLUMNS: Final = ("_bucket", "_offset", "_timestamp")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,7 @@ class ScanSpec:
         limit: most rows of the whole scan; None: no limit.
         system_columns: add `_bucket`, `_offset` and `_timestamp`.
         buckets: buckets to read; None: all.
+        view: what of a keyed table is read: its rows now (None), or its `"changelog"`.
 
     Raises:
         ValueError: a field is out of its range; the message names it.
@@ -54,6 +57,7 @@ class ScanSpec:
     limit: int | None = None
     system_columns: bool = False
     buckets: Sequence[int] | None = None
+    view: Literal["changelog"] | None = None
 
     def __post_init__(self) -> None:
         """Check every field; sequences become tuples, and bounds positions."""
@@ -77,6 +81,12 @@ class ScanSpec:
         if self.at is not None and (self.start != "earliest" or self.stop != "now"):
             raise BadRequest("at reads the table as it was; leave start and stop out")
 
+    @property
+    def hidden_columns(self) -> tuple[str, ...]:
+        """System columns that come along with `_change_type`, and that nobody asked for."""
+        changes = self.view is not None and self.columns != ()
+        return _PLACE_COLUMNS if changes and not self.system_columns else ()
+
     def to_command(self) -> dict[str, Any]:
         """Give the JSON command; what has its default is left out."""
         body: dict[str, Any] = {"table": self.table}
@@ -94,7 +104,9 @@ class ScanSpec:
             body["at"] = self.at.to_dict()
         if self.limit is not None:
             body["limit"] = self.limit
-        if self.system_columns:
+        if self.view is not None:
+            body["view"] = self.view
+        if self.system_columns or self.hidden_columns:
             body["system_columns"] = True
         if self.buckets is not None:
             body["buckets"] = list(self.buckets)
@@ -137,8 +149,7 @@ class Scan:
         """Give the schema of the result, without reading it."""
         plan = self._connection.plan(self.spec.to_command())
         _release(self._connection, _plan_id(plan))
-        schema: pa.Schema = plan.schema
-        return schema
+        return without_columns(plan.schema, self.spec.hidden_columns)
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """Give the rows batch by batch, as they arrive; rows of one bucket are in order."""
@@ -220,6 +231,12 @@ class Scan:
             self._position = position
 
 
+def without_columns(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    """Give a schema without some of its columns."""
+    metadata: dict[Any, Any] | None = schema.metadata
+    return pa.schema([f for f in schema if f.name not in names], metadata)
+
+
 def _rebuild(address: Any, spec: ScanSpec) -> Scan:
     return Scan(Connection(address), spec)
 
@@ -233,7 +250,7 @@ class _Run:
         self._connection = scan._connection
         self._retry = Retry(self._connection.address.timeout)
         self._info = self._connection.plan(spec.to_command())
-        self.schema: pa.Schema = self._info.schema
+        self.schema = without_columns(self._info.schema, spec.hidden_columns)
         details = decode_metadata(getattr(self._info, "app_metadata", None))
         self._plan_id = details.get("plan") or _plan_id(self._info)
         self._table_id = details.get("table_id") or _table_id(self._info)
@@ -241,6 +258,9 @@ class _Run:
         offsets = {b: o for start in starts for b, o in start.items()}
         self._position = Position(offsets, self._table_id)
         self._stream: GetStream | None = None
+        # The state of a keyed table has no offsets to go on at: its ticket has no "from".
+        tickets = [_ticket(endpoint) for endpoint in self._info.endpoints]
+        self._state = all("plan" in ticket and "from" not in ticket for ticket in tickets)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the endpoints one after another."""
@@ -262,6 +282,9 @@ class _Run:
     def _endpoint(self, endpoint: Any) -> Iterator[pa.RecordBatch]:
         start, stop = _range(endpoint)
         ticket, left = endpoint.ticket.ticket, self._spec.limit
+        if self._state:
+            yield from self._state_endpoint(ticket)
+            return
         while True:
             try:
                 yield from self._read(ticket)
@@ -272,6 +295,25 @@ class _Run:
                 self._retry.pause(_retriable(error), threading.Event())
             done = sum(self._position.offsets[b] - o for b, o in start.items())
             ticket = self._rest(start, stop, None if left is None else max(0, left - done))
+
+    def _state_endpoint(self, ticket: bytes) -> Iterator[pa.RecordBatch]:
+        """Read an endpoint of a state; after a cut again, since the plan keeps the state."""
+        given = 0  # rows
+        while True:
+            skip = given
+            try:
+                for batch in self._read(ticket):
+                    rest = batch.slice(min(skip, batch.num_rows))
+                    skip -= batch.num_rows - rest.num_rows
+                    if rest.num_rows:
+                        given += rest.num_rows
+                        yield rest
+                return
+            except Error as error:
+                # A server that was started again does not know the plan.
+                if not error.retriable:
+                    raise
+                self._retry.pause(error, threading.Event())
 
     def _read(self, ticket: bytes) -> Iterator[pa.RecordBatch]:
         """Read one stream up to its end mark; raises if there is none."""
@@ -286,9 +328,10 @@ class _Run:
                 raise cut(f"{self._spec.table} ({about['end']})")
             if "next" in about:
                 self._retry.progress()
-                self._advance({int(about["bucket"]): int(about["next"])})
+                if not self._state:
+                    self._advance({int(about["bucket"]): int(about["next"])})
             if batch is not None and batch.num_rows:
-                yield batch
+                yield batch.select(self.schema.names) if self._spec.hidden_columns else batch
         raise cut(self._spec.table)
 
     def _advance(self, offsets: Mapping[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -18,6 +19,8 @@ from headrace.position import Position
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows that arrived together; all of one bucket, in order.
+
+    Those of a keyed table are its changes: the column `_change_type` says `+I`, `-U`, `+U` or `-D`.
 
     Attributes:
         bucket: where they are stored.
@@ -78,12 +81,13 @@ class Subscription:
         *,
         start: Position,
         timeout: float | None,
+        hidden: Sequence[str] = (),
     ) -> None:
         """Start to follow at once, in the background."""
         self._table = str(scan["table"])
         self._timeout = timeout
         self._position = start
-        self._feed = Feed(connection, scan, start)
+        self._feed = Feed(connection, scan, start, hidden)
         connection.children.add(self._feed)
         self._finalizer = weakref.finalize(self, self._feed.close, connection.address.timeout)
 

@@ -13,19 +13,21 @@ from headrace._flight import Connection, decode_schema
 from headrace.casting import Caster, near
 from headrace.convert import Rows
 from headrace.errors import BadRequest, ColumnNotFound, Error, UnsupportedError
+from headrace.keyed import KeyedCalls
+from headrace.lookup import LookupStreams
 from headrace.pipeline import PipelineOptions, WriteResult
 from headrace.position import Bound, Position, Positions, encode_bound, encode_time
 from headrace.scan import Scan, ScanSpec, check_filter
 from headrace.subscribe import Subscription
-from headrace.write import Writer, append_once
+from headrace.write import Mode, Writer
 
 if TYPE_CHECKING:
     from headrace.client import Database
 
-SYSTEM_COLUMNS = ("_bucket", "_offset", "_timestamp")
+SYSTEM_COLUMNS = ("_bucket", "_offset", "_timestamp", "_change_type")
 
 
-class Table:
+class Table(KeyedCalls):
     """A table of a database; made by `Database.table` and `Database.create_table`.
 
     The definition is read once; `refresh` reads it again. Safe for many threads.
@@ -43,14 +45,19 @@ class Table:
         self._database = database
         self._lock = threading.Lock()
         self._describe(description)
+        self._lookups = LookupStreams(database._connection, self.name)
 
     def _describe(self, description: Mapping[str, Any]) -> None:
         columns = description.get("columns") or ()
         defaults = frozenset(str(c["name"]) for c in columns if c.get("default") is not None)
         schema = decode_schema(str(description["schema"]))
+        numbered = frozenset(
+            str(c["name"]) for c in columns if c.get("default") == "auto_increment"
+        )
         with self._lock:
             self._description = dict(description)
             self._caster = Caster(schema, defaults)
+            self._row_caster = Caster(schema, numbered - _text_columns(schema), whole=True)
 
     @property
     def _connection(self) -> Connection:
@@ -100,7 +107,7 @@ class Table:
     # Reading ---------------------------------------------------------------------------------
 
     def count(self) -> int:
-        """Count the rows, from the server's figures alone."""
+        """Count the rows, from the server's figures alone; of a keyed table those there are now."""
         return int(self.stats()["rows"])
 
     def head(self, rows: int = 10) -> pa.Table:
@@ -121,13 +128,16 @@ class Table:
     ) -> Scan:
         """Say what to read; nothing is read before a `to_…` method is called.
 
+        Of a keyed table these are its rows as they are at one moment, when the read begins;
+        `Scan.position` is where the changelog goes on from exactly there.
+
         Args:
             columns: names to return, in this order; None: all. Columns that are not asked for are
                 not sent.
             filter: SQL text of a predicate, where the server has filters.
             start: first row wanted: `"earliest"`, `"latest"`, a `Position`, offsets by bucket, or
-                a time with its zone.
-            stop: behind the last row wanted: `"now"`, or what `start` takes.
+                a time with its zone. Not for keyed tables: see `changelog`.
+            stop: behind the last row wanted: `"now"`, or what `start` takes. Not for keyed tables.
             at: read the table as it was then; excludes start and stop.
             limit: most rows of the whole scan.
             system_columns: add `_bucket`, `_offset` and `_timestamp`.
@@ -162,6 +172,9 @@ class Table:
     ) -> Subscription:
         """Follow the table: give rows as they are stored.
 
+        Of a keyed table these are its changes, with the column `_change_type`: `+I` a new row, `-U`
+        and `+U` a row before and after an update, `-D` a row that was deleted.
+
         Args:
             columns: names to return, in this order; None: all.
             start: `"latest"` (rows stored after this call), `"earliest"` (all rows, then the new
@@ -177,13 +190,19 @@ class Table:
             self._unsupported("consumer groups", "save batch.position and pass it as start")
         if timeout is not None and timeout <= 0:
             raise BadRequest(f"timeout is {timeout}, want more than 0 seconds, or None")
-        spec = ScanSpec(table=self.name, columns=columns, system_columns=system_columns)
+        spec = ScanSpec(
+            table=self.name,
+            columns=columns,
+            system_columns=system_columns,
+            view="changelog" if self.primary_key else None,
+        )
         self._check_columns(spec.columns)
         return Subscription(
             self._connection,
             spec.to_command()["scan"],
             start=self._resolve(start),
             timeout=timeout,
+            hidden=spec.hidden_columns,
         )
 
     def _resolve(self, start: Bound) -> Position:
@@ -251,17 +270,10 @@ class Table:
         """
         if self.primary_key:
             raise BadRequest(f"{self.name} has a primary key; use upsert() in place of append()")
-        timeout = self._connection.address.timeout
-        writer = self._database._appender(self.name, self.id, self._new_writer)
-        try:
-            return append_once(writer, data, self._caster, timeout)
-        except Error:
-            if not writer.usable:
-                self._database._drop_appender(self.id)
-            raise
+        return self._write("append", data)
 
-    def _new_writer(self) -> Writer:
-        return self.writer(linger=0.0)
+    def _one_off_writer(self, mode: Mode, columns: tuple[str, ...] | None) -> Writer:
+        return self.writer(linger=0.0, mode=mode, columns=columns)
 
     def writer(
         self,
@@ -273,6 +285,8 @@ class Table:
         batch_bytes: int = 1 << 20,
         buffer_bytes: int = 64 << 20,
         timeout: float | None = None,
+        mode: Mode | None = None,
+        columns: Sequence[str] | None = None,
     ) -> Writer:
         """Open a writer: pipelined, exactly-once across reconnects, with back-pressure.
 
@@ -289,7 +303,17 @@ class Table:
             buffer_bytes: bytes that may wait for an acknowledgement; then `write` waits.
             timeout: seconds without progress after which the writer gives up; None: the
                 connection's.
+            mode: `"append"` for a log table, `"upsert"` or `"delete"` for a keyed one; None:
+                `"append"` or `"upsert"`.
+            columns: in mode `"upsert"` the columns that rows have; see `upsert`.
         """
+        mode = mode or ("upsert" if self.primary_key else "append")
+        if (mode == "append") == bool(self.primary_key):
+            kind = "with a primary key" if self.primary_key else "without a primary key"
+            raise BadRequest(f"{self.name} is a table {kind}, which does not take mode {mode!r}")
+        if columns is not None and mode != "upsert":
+            raise BadRequest(f"columns is for mode 'upsert', not for {mode!r}")
+        columns = self._update_columns(columns)
         options = PipelineOptions(
             batch_rows=batch_rows,
             batch_bytes=batch_bytes,
@@ -301,10 +325,12 @@ class Table:
             self._connection,
             self.name,
             table_id=self.id or None,
-            caster=self._caster,
+            caster=self._caster_of(mode, columns),
             producer=producer,
             durability=durability,
             options=options,
+            mode=mode,
+            columns=columns,
         )
 
     # Changing --------------------------------------------------------------------------------
@@ -316,16 +342,51 @@ class Table:
             >>> db["web.clicks"].alter(options={"log.ttl": "7d"}).options["log.ttl"]
             '7d'
         """
-        changes = [
-            {"set_option": {"name": name, "value": str(value)}} for name, value in options.items()
-        ]
-        self._connection.action("AlterTable", {"table": self.name, "changes": changes})
+        return self._alter(
+            *({"set_option": {"name": n, "value": str(value)}} for n, value in options.items())
+        )
+
+    def _alter(self, *changes: Mapping[str, Any]) -> Table:
+        body = {"table": self.name, "changes": list(changes)}
+        self._connection.action("AlterTable", body)
         return self.refresh()
+
+    def create_index(self, name: str, columns: Sequence[str]) -> Table:
+        """Make a secondary index of a keyed table, for `lookup(keys, by=columns)`.
+
+        It is built in the background; lookups by it wait until it is. Gives the table itself.
+
+        Args:
+            name: unique in the table.
+            columns: whose values rows are found by.
+
+        Raises:
+            IndexAlreadyExists: the table has an index of that name.
+
+        Example:
+            >>> users = db["web.users"].create_index("by_name", ["name"])
+            >>> users.lookup(["bob", "eve"], ["user_id"], by=["name"], how="inner").to_pylist()
+            [{'user_id': 2}]
+        """
+        if isinstance(columns, str):
+            raise BadRequest(f"columns is {columns!r}, want a list: [{columns!r}]")
+        return self._alter({"create_index": {"name": name, "columns": list(columns)}})
+
+    def drop_index(self, name: str) -> Table:
+        """Remove a secondary index; gives the table itself."""
+        return self._alter({"drop_index": name})
+
+    @property
+    def indexes(self) -> dict[str, tuple[str, ...]]:
+        """The columns of each secondary index, by its name."""
+        indexes = self._description.get("indexes") or ()
+        return {str(index["name"]): tuple(index["columns"]) for index in indexes}
 
     def rename(self, to: str) -> Table:
         """Give the table another name; gives the table itself."""
         self._connection.action("RenameTable", {"table": self.name, "to": to})
         self._describe(self._connection.action("DescribeTable", {"table": to}))
+        self._lookups.close_idle()
         return self
 
     def truncate(self, before: Position | None = None) -> None:
@@ -338,28 +399,6 @@ class Table:
     def drop(self, *, missing_ok: bool = False) -> None:
         """Remove the table; for a grace time `Database.undrop_table` brings it back."""
         self._database.drop_table(self.name, missing_ok=missing_ok)
-
-    # Keyed tables ----------------------------------------------------------------------------
-
-    def upsert(self, data: Rows, columns: Sequence[str] | None = None) -> NoReturn:
-        """Insert or replace rows by key. Not supported yet."""
-        self._unsupported("upsert", "append to a log table")
-
-    def delete(self, keys: Rows) -> NoReturn:
-        """Remove rows by key. Not supported yet."""
-        self._unsupported("delete", "truncate() removes old rows of a log table")
-
-    def get(self, key: Any) -> NoReturn:
-        """Give the row of one key. Not supported yet."""
-        self._unsupported("get", "scan() reads a log table")
-
-    def lookup(self, keys: Rows, **options: Any) -> NoReturn:
-        """Give the rows of many keys. Not supported yet."""
-        self._unsupported("lookup", "scan() reads a log table")
-
-    def changelog(self, **options: Any) -> NoReturn:
-        """Follow the changes of a keyed table. Not supported yet."""
-        self._unsupported("changelog", "subscribe() follows a log table")
 
     def partitions(self) -> NoReturn:
         """List the partitions. Not supported yet."""
@@ -412,6 +451,11 @@ class Table:
         if len(self.schema) > shown:
             lines.append(f"  … and {len(self.schema) - shown} more columns")
         return "\n".join(lines)
+
+
+def _text_columns(schema: pa.Schema) -> frozenset[str]:
+    """Give the columns for which the default `auto_increment` would be a text like any other."""
+    return frozenset(f.name for f in schema if f.type != pa.int64())
 
 
 def unsupported(connection: Connection, what: str, instead: str) -> UnsupportedError:

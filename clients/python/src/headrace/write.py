@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import pyarrow as pa
 
 from headrace._flight import Connection
 from headrace.casting import Caster
 from headrace.convert import Limits, Rows, record_batches
+from headrace.keys import key_batches
 from headrace.pipeline import Pipeline, PipelineOptions, WriteResult
 from headrace.retry import timed_out
+
+Mode: TypeAlias = Literal["append", "upsert", "delete"]
+"""What becomes of rows: added to a log table, merged into a keyed one by key, or deleted by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Writer:
         producer: str | None,
         durability: str | None,
         options: PipelineOptions,
+        mode: Mode = "append",
+        columns: Sequence[str] | None = None,
     ) -> None:
         """Register the producer with the server and start the sender."""
         self.producer = producer or f"python-{uuid.uuid4().hex}"
@@ -74,11 +80,13 @@ class Writer:
         state = connection.action("OpenProducer", opening)
         self.epoch = int(state["epoch"])
         self.last = LastBatch.from_dict(state.get("last"))
-        self._table, self._caster = table, caster
+        self._table, self._caster, self.mode = table, caster, mode
         self._timeout = options.timeout
         self._limits = Limits.of(connection.info.max_batch_rows, connection.info.max_message_bytes)
-        command: dict[str, Any] = {"table": table, "mode": "append", "producer": self.producer}
+        command: dict[str, Any] = {"table": table, "mode": mode, "producer": self.producer}
         command["epoch"] = self.epoch
+        if columns is not None:
+            command["columns"] = list(columns)
         if durability:
             command["durability"] = durability
         self._pipeline = Pipeline(connection, command, table_id=table_id, options=options)
@@ -91,7 +99,7 @@ class Writer:
         Data that can be looked at as a whole is checked as a whole before any of it is sent.
 
         Args:
-            data: what `Table.append` takes.
+            data: what `Table.append` takes; in mode `"delete"` keys, as `Table.delete` takes them.
 
         Returns:
             A future of the rows and their position, done once they are durable.
@@ -105,6 +113,8 @@ class Writer:
     def put(self, data: Rows, caster: Caster) -> Future[WriteResult]:
         """Write with another caster: that of the caller's view of the table."""
         self._pipeline.check()
+        if self.mode == "delete":
+            data = key_batches(data, list(caster.schema), carry=False)
         batches = record_batches(data, caster, self._limits)
         once = isinstance(data, (pa.RecordBatchReader, Iterator))
         return self._pipeline.put(batches if once else list(batches))
@@ -181,4 +191,4 @@ def append_once(writer: Writer, data: Rows, caster: Caster, timeout: float) -> W
     except FutureTimeout as cause:
         if future.done():
             raise
-        raise timed_out("append", timeout) from cause
+        raise timed_out(writer.mode, timeout) from cause
