@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -62,18 +63,14 @@ func (p *program) options(ctx context.Context, c *client, args []string) error {
 	if err := c.action(ctx, "ListOptions", struct{}{}, &known); err != nil {
 		return err
 	}
-	set := map[string]string{}
 	if len(args) == 1 {
 		description, err := c.describe(ctx, args[0])
 		if err != nil {
 			return err
 		}
-		set = description.Options
+		return p.tableOptions(description, known.Options)
 	}
 	if p.json {
-		if len(args) == 1 {
-			return printJSON(p.stdout, set)
-		}
 		for _, option := range known.Options {
 			if err := printJSON(p.stdout, option); err != nil {
 				return err
@@ -81,23 +78,42 @@ func (p *program) options(ctx context.Context, c *client, args []string) error {
 		}
 		return nil
 	}
-	if len(args) == 1 {
-		g := newGrid(p.stdout, "OPTION", "VALUE", "SET")
-		for _, option := range known.Options {
-			value, isSet := set[option.Name]
-			if !isSet {
-				g.row(option.Name, option.Default, "default")
-				continue
-			}
-			g.row(option.Name, value, "here")
-		}
-		return g.flush()
-	}
 	g := newGrid(p.stdout, "OPTION", "DEFAULT", "RANGE", "DESCRIPTION")
 	for _, option := range known.Options {
 		g.row(option.Name, option.Default, option.Range, option.Description)
 	}
 	return g.flush()
+}
+
+// tableOptions shows the options of one table: those that are set, and the defaults of the others that
+// it can have.
+func (p *program) tableOptions(d *tableDescription, known []model.OptionSpec) error {
+	if p.json {
+		return printJSON(p.stdout, d.Options)
+	}
+	rows := map[string][]string{}
+	for _, option := range known {
+		if appliesTo(option, d) {
+			rows[option.Name] = []string{option.Name, option.Default, "default"}
+		}
+	}
+	for name, value := range d.Options {
+		rows[name] = []string{name, value, "here"}
+	}
+	g := newGrid(p.stdout, "OPTION", "VALUE", "SET")
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		g.row(rows[name]...)
+	}
+	return g.flush()
+}
+
+// appliesTo says that a table can have an option of exactly this name.
+func appliesTo(option model.OptionSpec, d *tableDescription) bool {
+	if strings.HasSuffix(option.Name, ".COLUMN") {
+		return false // it stands for a name of each column
+	}
+	log := model.Table{Options: map[string]string{option.Name: option.Default}}
+	return len(d.PrimaryKey) > 0 || log.CheckOptions() == nil
 }
 
 func (p *program) renameCommand() *cobra.Command {

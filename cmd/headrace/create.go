@@ -15,36 +15,38 @@ import (
 
 // createFlags are the flags of "create", also used by "put --create".
 type createFlags struct {
-	buckets   int
-	bucketKey []string
-	comment   string
-	options   []string
+	buckets               int
+	primaryKey, bucketKey []string
+	comment               string
+	options               []string
 }
 
 func (f *createFlags) register(command *cobra.Command) {
 	flags := command.Flags()
 	flags.IntVar(&f.buckets, "buckets", 0, "number of buckets: how far reads and writes of the table spread (default 1)")
-	flags.StringSliceVar(&f.bucketKey, "bucket-key", nil, "columns whose values choose the bucket of a row")
+	flags.StringSliceVar(&f.primaryKey, "primary-key", nil, "columns that tell rows apart; rows are then written and read by key")
+	flags.StringSliceVar(&f.bucketKey, "bucket-key", nil, "columns whose values choose the bucket of a row (default: the primary key)")
 	flags.StringVar(&f.comment, "comment", "", "free text")
 	flags.StringArrayVar(&f.options, "set", nil, "option of the table, NAME=VALUE, as headrace options lists them; may be repeated")
 }
 
 // createRequest is the body of CreateTable.
 type createRequest struct {
-	Table     string            `json:"table"`
-	Schema    string            `json:"schema,omitzero"`
-	Columns   []model.Column    `json:"columns,omitzero"`
-	Buckets   int               `json:"buckets,omitzero"`
-	BucketKey []string          `json:"bucket_key,omitzero"`
-	Comment   string            `json:"comment,omitzero"`
-	Options   map[string]string `json:"options,omitzero"`
-	ExistOK   bool              `json:"exist_ok,omitzero"`
+	Table      string            `json:"table"`
+	Schema     string            `json:"schema,omitzero"`
+	Columns    []model.Column    `json:"columns,omitzero"`
+	PrimaryKey []string          `json:"primary_key,omitzero"`
+	Buckets    int               `json:"buckets,omitzero"`
+	BucketKey  []string          `json:"bucket_key,omitzero"`
+	Comment    string            `json:"comment,omitzero"`
+	Options    map[string]string `json:"options,omitzero"`
+	ExistOK    bool              `json:"exist_ok,omitzero"`
 }
 
 func (f *createFlags) request(table string) (createRequest, error) {
 	options, err := parseOptionFlags(f.options)
 	return createRequest{
-		Table: table, Buckets: f.buckets, BucketKey: f.bucketKey, Comment: f.comment, Options: options,
+		Table: table, PrimaryKey: f.primaryKey, Buckets: f.buckets, BucketKey: f.bucketKey, Comment: f.comment, Options: options,
 	}, err
 }
 
@@ -77,7 +79,8 @@ func (p *program) createCommand() *cobra.Command {
 		Use:   "create TABLE (--like FILE | --columns COLUMNS)",
 		Short: "Make a table",
 		Example: `  headrace create web.clicks --columns 'id int64 not null, at timestamp[us, tz=UTC], tags list<item: string>'
-  headrace create web.clicks --like clicks.parquet --set log.ttl=7d --buckets 4`,
+  headrace create web.clicks --like clicks.parquet --set log.ttl=7d --buckets 4
+  headrace create web.users --columns 'user_id int64, name string, age int32' --primary-key user_id`,
 		Args: arguments("TABLE"),
 		RunE: func(command *cobra.Command, args []string) error {
 			request, err := flags.request(args[0])

@@ -30,6 +30,8 @@ type tableDescription struct {
 	CreatedAt     string            `json:"created_at"`
 	BucketCount   int32             `json:"bucket_count"`
 	Buckets       []bucketStats     `json:"buckets"`
+
+	rows int64 // from TableStats
 }
 
 type bucketStats struct {
@@ -49,25 +51,28 @@ func (c *client) describe(ctx context.Context, table string) (*tableDescription,
 	if err := c.action(ctx, "DescribeTable", tableRequest{table}, &description); err != nil {
 		return nil, err
 	}
-	if int(description.BucketCount) == len(description.Buckets) {
-		return &description, nil
-	}
-	// A description names a thousand buckets at most.
-	results, err := c.actionAll(ctx, "TableStats", tableRequest{table})
+	return &description, nil
+}
+
+// addStats takes in the number of rows, and all buckets: a description names a thousand at most.
+func (c *client) addStats(ctx context.Context, description *tableDescription) error {
+	results, err := c.actionAll(ctx, "TableStats", tableRequest{description.Table})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	description.Buckets = nil
 	for _, result := range results {
 		var part struct {
+			Rows    int64         `json:"rows"`
 			Buckets []bucketStats `json:"buckets"`
 		}
 		if err := json.Unmarshal(result, &part); err != nil {
-			return nil, fmt.Errorf("reading the result of TableStats: %w", err)
+			return fmt.Errorf("reading the result of TableStats: %w", err)
 		}
+		description.rows = part.Rows
 		description.Buckets = append(description.Buckets, part.Buckets...)
 	}
-	return &description, nil
+	return nil
 }
 
 // arrowSchema gives the schema of the table.
@@ -100,6 +105,9 @@ func (p *program) describeCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if err := c.addStats(command.Context(), description); err != nil {
+					return err
+				}
 				return p.printDescription(description)
 			})
 		},
@@ -107,9 +115,9 @@ func (p *program) describeCommand() *cobra.Command {
 }
 
 func (p *program) printDescription(d *tableDescription) error {
-	rows, bytes := int64(0), int64(0)
+	changes, bytes := int64(0), int64(0)
 	for _, bucket := range d.Buckets {
-		rows += bucket.End - bucket.Start
+		changes += bucket.End - bucket.Start
 		bytes += bucket.Bytes
 	}
 	facts := newGrid(p.stdout)
@@ -120,7 +128,11 @@ func (p *program) printDescription(d *tableDescription) error {
 	}
 	facts.row("created", d.CreatedAt)
 	facts.row("schema version", fmt.Sprint(d.SchemaVersion))
-	facts.row("rows", formatCount(rows))
+	facts.row("rows", formatCount(d.rows))
+	if len(d.PrimaryKey) > 0 {
+		facts.row("changes", formatCount(changes))
+		facts.row("primary key", strings.Join(d.PrimaryKey, ", "))
+	}
 	facts.row("stored", formatBytes(float64(bytes)))
 	if len(d.BucketKey) > 0 {
 		facts.row("bucket key", strings.Join(d.BucketKey, ", "))

@@ -16,7 +16,7 @@ var defaultNulls = []string{"", "NA", "N/A", "NULL", "null"}
 // putFlags are the flags of "put".
 type putFlags struct {
 	create                                            createFlags
-	makeTable, lines                                  bool
+	makeTable, remove, lines                          bool
 	format, mode, producer, durability, delimiterText string
 	columns, nulls                                    []string
 }
@@ -25,15 +25,22 @@ func (p *program) putCommand() *cobra.Command {
 	var flags putFlags
 	command := &cobra.Command{
 		Use:   "put TABLE FILE|-",
-		Short: "Append the rows of a file to a table",
-		Long: `Append the rows of a file to a table: Parquet, CSV with a header line, JSON lines (one object a
+		Short: "Write the rows of a file to a table",
+		Long: `Write the rows of a file to a table: Parquet, CSV with a header line, JSON lines (one object a
 line), Arrow streams and files. With --create, the table is made with the columns of the file if it
 is not there; types of CSV and JSON are then inferred from the first 5,000 rows.
+
+Rows are added to a log table. In a table with a primary key they are inserted, or take the place of
+rows of the same key; with --columns, which has to name the key, the other columns keep their
+values. With --delete, the rows of the file's keys are deleted.
 
 With --producer, each batch is stored once: run the same command again after a failure, and it goes
 on where it stopped.`,
 		Example: `  headrace put web.clicks clicks.parquet --create
   headrace put web.clicks clicks.csv --producer load-2026-11-21
+  headrace put web.users users.parquet --create --primary-key user_id
+  headrace put web.users ages.csv --columns user_id,age
+  headrace put web.users gone.csv --delete
   generate | headrace put web.clicks - --format jsonl`,
 		Args: arguments("TABLE", "FILE"),
 		RunE: func(command *cobra.Command, args []string) error {
@@ -44,7 +51,8 @@ on where it stopped.`,
 	set := command.Flags()
 	set.StringVar(&flags.format, "format", "", "parquet, csv, jsonl or arrow (default: by the file's name)")
 	set.BoolVar(&flags.makeTable, "create", false, "make the table with the columns of the file if it is not there")
-	set.StringVar(&flags.mode, "mode", "append", "append")
+	set.StringVar(&flags.mode, "mode", "", "append (log tables), upsert or delete (tables with a primary key) (default: append or upsert, as the table is)")
+	set.BoolVar(&flags.remove, "delete", false, "the same as --mode delete")
 	set.StringSliceVar(&flags.columns, "columns", nil, "columns of the file to send (default: all)")
 	set.StringVar(&flags.producer, "producer", "", "name under which each batch is stored once, also over several runs")
 	set.StringVar(&flags.durability, "durability", "", "what an acknowledged row survives: memory, os or fsync (default: the table's)")
@@ -54,13 +62,22 @@ on where it stopped.`,
 	return command
 }
 
+// deletes says that the rows of the file's keys are to be deleted.
+func (f putFlags) deletes() bool { return f.remove || f.mode == "delete" }
+
 func (f putFlags) validate() error {
 	switch f.mode {
-	case "append":
-	case "upsert", "delete":
-		return usagef("--mode %s needs a table with a primary key, which this version does not have; use append", f.mode)
+	case "", "append", "upsert", "delete":
 	default:
-		return usagef("--mode is %q, want append", f.mode)
+		return usagef("--mode is %q, want append, upsert or delete", f.mode)
+	}
+	switch {
+	case f.remove && f.mode != "" && f.mode != "delete":
+		return usagef("--delete and --mode %s do not go together", f.mode)
+	case f.deletes() && len(f.columns) > 0:
+		return usagef("--columns is not for deletions: they take the key columns of the file")
+	case f.deletes() && f.makeTable:
+		return usagef("--create is not for deletions: a table that is not there has no rows")
 	}
 	if _, err := model.ParseDurability(f.durability); err != nil {
 		return usageError{err}
@@ -85,6 +102,10 @@ func (p *program) put(ctx context.Context, c *client, table, path string, flags 
 	defer source.close()
 	s := &sender{client: c}
 	s.command.Put.Table, s.command.Put.Durability = table, flags.durability
+	s.command.Put.Mode, s.command.Put.Columns = flags.mode, source.partial
+	if flags.deletes() {
+		s.command.Put.Mode = "delete"
+	}
 	if flags.producer != "" {
 		if s.producer, err = c.openProducer(ctx, table, flags.producer); err != nil {
 			return err
@@ -119,10 +140,7 @@ func (p *program) openForTable(ctx context.Context, c *client, table, path strin
 	}
 	description, err := c.describe(ctx, table)
 	if err == nil {
-		if options.table, err = description.arrowSchema(); err != nil {
-			return nil, err
-		}
-		return openSource(ctx, path, p.stdin, options)
+		return p.openForDescribed(ctx, description, path, options, flags)
 	}
 	missing := hasReason(err, string(model.TableNotFound)) || hasReason(err, string(model.DatabaseNotFound))
 	if !missing || !flags.makeTable {
@@ -146,6 +164,26 @@ func (p *program) openForTable(ctx context.Context, c *client, table, path strin
 	}
 	p.note("table %s made with %d columns", table, source.Schema().NumFields())
 	return source, nil
+}
+
+// openForDescribed opens the file for a table that is there.
+func (p *program) openForDescribed(ctx context.Context, description *tableDescription, path string, options sourceOptions, flags putFlags) (*sourceFile, error) {
+	keyed := len(description.PrimaryKey) > 0
+	if flags.deletes() {
+		if !keyed {
+			return nil, fmt.Errorf("%s has no primary key: its rows cannot be deleted by key; headrace truncate removes old ones", description.Table)
+		}
+		options.columns = description.PrimaryKey
+	}
+	var err error
+	if options.table, err = description.arrowSchema(); err != nil {
+		return nil, err
+	}
+	source, err := openSource(ctx, path, p.stdin, options)
+	if err == nil && keyed && len(flags.columns) > 0 {
+		source.partial = flags.columns
+	}
+	return source, err
 }
 
 // openProducer learns where a producer stands. Its epoch is opened once and then kept, so that a

@@ -18,9 +18,10 @@ import (
 // putCommand is the command of a DoPut.
 type putCommand struct {
 	Put struct {
-		Table      string `json:"table"`
-		Mode       string `json:"mode,omitzero"`
-		Durability string `json:"durability,omitzero"`
+		Table      string   `json:"table"`
+		Mode       string   `json:"mode,omitzero"`
+		Columns    []string `json:"columns,omitzero"`
+		Durability string   `json:"durability,omitzero"`
 	} `json:"put"`
 }
 

@@ -51,6 +51,8 @@ type sourceFile struct {
 	file *os.File
 	size int64 // 0: not known
 	read atomic.Int64
+	// partial are the columns of a partial update; nil: rows are whole.
+	partial []string
 }
 
 // formats by the end of a file's name.

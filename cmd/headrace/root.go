@@ -41,7 +41,7 @@ Watch new rows arrive:  headrace scan web.clicks --from latest --follow`,
 	root.AddGroup(&cobra.Group{ID: "server", Title: "Server:"}, &cobra.Group{ID: "rows", Title: "Rows:"},
 		&cobra.Group{ID: "tables", Title: "Tables:"})
 	addGroup(root, "server", p.serveCommand(), p.statusCommand(), p.flushCommand(), p.checkCommand(), p.configCommand(), p.tokenCommand())
-	addGroup(root, "rows", p.putCommand(), p.scanCommand())
+	addGroup(root, "rows", p.putCommand(), p.scanCommand(), p.lookupCommand())
 	addGroup(root, "tables", p.tablesCommand(), p.describeCommand(), p.createCommand(), p.alterCommand(), p.optionsCommand(),
 		p.renameCommand(), p.truncateCommand(), p.dropCommand(), p.undropCommand())
 	addGroup(root, "", p.versionCommand())

@@ -23,11 +23,17 @@ func (p *program) scanCommand() *cobra.Command {
 with new rows as they come, also over a restart of the server.
 
 With --position-file, the position behind the rows is kept in a file once they are written, and the
-next run goes on there.`,
+next run goes on there.
+
+Of a table with a primary key, these are its rows as they are at one moment. --view changelog reads
+the changes to them, --view rows+changelog the rows and then the changes from exactly there; both
+add the system columns, of which _change_type says what a row is: +I inserted, -U and +U before and
+after an update, -D deleted. --view before-after has one row a change, with both sides.`,
 		Example: `  headrace scan web.clicks --columns user_id,ts --limit 10
   headrace scan web.clicks --from 1h -o parquet --output last-hour.parquet
   headrace scan web.clicks --from latest --follow
-  headrace scan web.clicks --position-file clicks.position -o jsonl >> clicks.jsonl`,
+  headrace scan web.clicks --position-file clicks.position -o jsonl >> clicks.jsonl
+  headrace scan web.users --view rows+changelog --follow`,
 		Args: arguments("TABLE"),
 		RunE: func(command *cobra.Command, args []string) error {
 			request, err := flags.request(args[0], command.Flags().Changed, time.Now())
@@ -52,8 +58,8 @@ next run goes on there.`,
 	set.BoolVar(&flags.lines, "progress", false, "show progress on standard error")
 	set.StringVar(&flags.where, "where", "", "filter")
 	set.StringVar(&flags.at, "at", "", "time travel")
-	set.StringVar(&flags.view, "view", "", "view")
-	for _, later := range []string{"where", "at", "view"} {
+	set.StringVar(&flags.view, "view", "", "what of a table with a primary key to read: rows, changelog, rows+changelog or before-after (default rows)")
+	for _, later := range []string{"where", "at"} {
 		_ = set.MarkHidden(later) // fails for unknown names only
 	}
 	return command
@@ -89,6 +95,9 @@ func (p *program) scan(ctx context.Context, c *client, request scanRequest, flag
 		return err
 	}
 	if flags.positionFile != "" {
+		if err := c.checkResumable(ctx, request); err != nil {
+			return err
+		}
 		saved, err := readPositionFile(flags.positionFile)
 		if err != nil {
 			return err

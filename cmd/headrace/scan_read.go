@@ -19,6 +19,7 @@ type chunkMetadata struct {
 	Bucket   *int32    `json:"bucket"`
 	Next     int64     `json:"next"`
 	End      string    `json:"end"`
+	Mark     string    `json:"mark"`
 	Position *position `json:"position"`
 }
 
@@ -52,6 +53,10 @@ func (s *scanner) run(ctx context.Context) error {
 		if !s.follow || ctx.Err() != nil || !comesBack(end, err) {
 			return s.finished(ctx, end, err)
 		}
+		inState := s.request.View == stateAndChanges
+		if inState && s.rows.Load() > rows {
+			return errors.Join(err, errors.New("the rows that there are were read in part only; start again"))
+		}
 		if s.rows.Load() > rows {
 			wait = 100 * time.Millisecond
 		}
@@ -64,7 +69,9 @@ func (s *scanner) run(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, waitMost)
-		s.request.From = s.at.clone()
+		if !inState {
+			s.request.From = s.at.clone()
+		}
 	}
 }
 
@@ -134,7 +141,11 @@ func (s *scanner) chunk(batch arrow.RecordBatch, encoded []byte) (end string, er
 			return "", fmt.Errorf("reading what the server says of a batch: %w", err)
 		}
 	}
-	if metadata.Bucket != nil {
+	if metadata.Mark != "" {
+		// From here on the read is one of the changes, also when it is opened again.
+		s.request.View = "changelog"
+	}
+	if metadata.Bucket != nil && s.request.View != stateAndChanges {
 		s.at.Offsets[*metadata.Bucket] = metadata.Next
 	}
 	if metadata.Position != nil {
@@ -146,6 +157,18 @@ func (s *scanner) chunk(batch arrow.RecordBatch, encoded []byte) (end string, er
 	s.rows.Add(batch.NumRows())
 	s.bytes.Add(batchBytes(batch))
 	return metadata.End, s.take(batch, s.at)
+}
+
+// checkResumable refuses a position for a read that has none to go on at.
+func (c *client) checkResumable(ctx context.Context, request scanRequest) error {
+	if request.View == "changelog" || request.View == "before-after" {
+		return nil
+	}
+	description, err := c.describe(ctx, request.Table)
+	if err == nil && len(description.PrimaryKey) > 0 {
+		return usagef("--position-file is for --view changelog: %s has a primary key, and its rows have no order to go on in", description.Table)
+	}
+	return err
 }
 
 // resolve replaces a beginning that moves with time by the position that it means now, so that the

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ type scanRequest struct {
 	To            any       `json:"to,omitzero"`
 	Buckets       []int32   `json:"buckets,omitzero"`
 	Limit         *int64    `json:"limit,omitzero"`
+	View          string    `json:"view,omitzero"`
 	SystemColumns bool      `json:"system_columns,omitzero"`
 }
 
@@ -72,6 +74,9 @@ func parseBound(flag, text string, now time.Time, words ...string) (any, error) 
 		flag, text, strings.Join(words, ", "))
 }
 
+// stateAndChanges is the view of the rows that there are and then of all changes to them.
+const stateAndChanges = "rows+changelog"
+
 // scanFlags are the flags of "scan".
 type scanFlags struct {
 	columns                                      []string
@@ -84,10 +89,11 @@ type scanFlags struct {
 
 // request gives the scan that the flags ask for.
 func (f scanFlags) request(table string, given func(flag string) bool, now time.Time) (scanRequest, error) {
-	request := scanRequest{Table: table, Buckets: f.buckets, SystemColumns: f.systemColumns}
-	if err := f.checkLater(); err != nil {
+	request := scanRequest{Table: table, Buckets: f.buckets, View: f.view}
+	if err := f.check(); err != nil {
 		return request, err
 	}
+	request.SystemColumns = f.systemColumns || strings.HasSuffix(f.view, "changelog") // _change_type is one of them
 	if given("columns") {
 		columns := f.columns
 		request.Columns = &columns
@@ -119,15 +125,17 @@ func (f scanFlags) request(table string, given func(flag string) bool, now time.
 	return request, nil
 }
 
-// checkLater refuses what this version does not have.
-func (f scanFlags) checkLater() error {
+// check refuses what this version does not have, and views that there are not.
+func (f scanFlags) check() error {
 	switch {
 	case f.where != "":
 		return usagef("--where is not available in this version; filter the output instead, such as with -o jsonl and jq")
 	case f.at != "":
 		return usagef("--at is not available in this version; use --from and --to")
-	case f.view != "" && f.view != "rows":
-		return usagef("--view %s is not available in this version; log tables have rows only", f.view)
+	}
+	views := []string{"", "rows", "changelog", stateAndChanges, "before-after"}
+	if !slices.Contains(views, f.view) {
+		return usagef("--view is %q, want one of %s", f.view, strings.Join(views[1:], ", "))
 	}
 	return nil
 }
