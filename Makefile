@@ -102,7 +102,7 @@ fuzz: ## run every fuzz target for FUZZTIME (60s), one after another
 acceptance: build venv ## black-box tests of the interface in SHARED (../shared), where they are
 	@if [ -d '$(SHARED)/acceptance' ]; then \
 		PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m pytest -q -p no:cacheprovider \
-			'$(SHARED)/acceptance/test_log_tables.py'; \
+			'$(SHARED)/acceptance/test_log_tables.py' '$(SHARED)/acceptance/test_keyed_tables.py'; \
 	else \
 		echo 'make acceptance: skipped, there is no $(SHARED)/acceptance'; \
 	fi
