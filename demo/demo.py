@@ -1,7 +1,8 @@
 """Shows what headrace does, on the real flights of New York in 2013.
 
-Ingest while a follower counts along, a read of 3 of 19 columns against a read of all, and a
-kill -9 in the middle of an ingest, with proof that every acknowledged row is there once.
+Ingest while a follower counts along, a read of 3 of 19 columns against a read of all, the stream
+of flights joined with the planes and airports, which are tables with a primary key, and a kill -9
+in the middle of an ingest, with proof that every acknowledged row is there once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pathlib import Path
 import headrace as hr
 import pyarrow as pa
 import pyarrow.compute as pc
+from enrich import enrich
 from flights import load
+from output import check, say, title
 from wire import Meter
 
 INGEST_ROWS = 500  # small batches, as a program that collects events would send them
@@ -42,6 +45,7 @@ def main(data: Path) -> int:
         with hr.connect(server.uri) as db:
             ingest(db, server.uri, flights)
             read(db, server)
+            enrich(db, flights.num_rows)
             survive(db, server, flights)
         what_next(data, time.monotonic() - began)
     finally:
@@ -200,7 +204,7 @@ def measure(table: hr.Table, columns: list[str] | None, meter: Meter) -> Reading
     return Reading(rows, statistics.median(seconds), int(statistics.median(sizes)))
 
 
-# 3 -----------------------------------------------------------------------------------------------
+# 4 -----------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -237,7 +241,7 @@ class Crash:
 
 def survive(db: hr.Database, server: hr.Server, flights: pa.Table) -> None:
     """Kill the server in the middle of an ingest, and look for every row."""
-    title(3, "kill -9 in the middle of a second ingest, restart, resume with the same producer")
+    title(4, "kill -9 in the middle of a second ingest, restart, resume with the same producer")
     ids = pa.array(range(flights.num_rows), pa.int64())
     numbered = flights.add_column(0, "row_id", ids)
     for number in range(1, KILL_TRIES + 1):
@@ -288,48 +292,31 @@ def ingest_with_crash(table: hr.Table, server: hr.Server, rows: pa.Table) -> tup
     return crash, final
 
 
-# 4 -----------------------------------------------------------------------------------------------
+# 5 -----------------------------------------------------------------------------------------------
 
 
 def what_next(data: Path, seconds: float) -> None:
     """Say what to try with the data that is there now."""
-    title(4, "What to try next")
+    title(5, "What to try next")
     say(f"""\
   bin/headrace serve --data {data} &
   bin/headrace tables
   bin/headrace scan demo.flights --columns carrier,dest,dep_delay --limit 5
   bin/headrace scan demo.flights --from latest --follow
+  bin/headrace lookup demo.planes N14228
+  bin/headrace scan demo.planes --view changelog --limit 5
   bin/headrace check {data}                  # with the server stopped: reads every byte
 
   build/demo/venv/bin/python
     >>> import headrace as hr
     >>> db = hr.connect()
     >>> db["demo.flights"].append([{{"carrier": "HR", "flight": 1}}])      # the follower sees it
+    >>> db["demo.planes"].get("N14228")
     >>> db["demo.flights"].scan(columns=["carrier", "dep_delay"]).to_arrow()
 
   docs/ has the start, the concepts and the protocol; clients/python/README.md the Python client.
 
 Done in {seconds:.0f} s. The server of this demo is stopped; its data stays in {data}.""")
-
-
-# Output ------------------------------------------------------------------------------------------
-
-
-def title(number: int, text: str) -> None:
-    """Print the heading of a part."""
-    say(f"\n{number}. {text}")
-
-
-def check(good: bool, text: str) -> None:
-    """Print what was checked; end the demo if it does not hold."""
-    say(f"  {'ok  ' if good else 'FAIL'}      {text}")
-    if not good:
-        raise SystemExit("demo: this must not happen; please report it with the output above")
-
-
-def say(text: str) -> None:
-    """Print at once, also into a pipe."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":
