@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -15,6 +16,8 @@ import (
 const (
 	methodDoPut = "/arrow.flight.protocol.FlightService/DoPut"
 	methodDoGet = "/arrow.flight.protocol.FlightService/DoGet"
+
+	methodDoExchange = "/arrow.flight.protocol.FlightService/DoExchange"
 )
 
 // encoded is a message as it goes over the wire. gRPC does not copy or change it.
@@ -29,6 +32,22 @@ type acknowledgement struct {
 	batches    int    // that it covers
 	buffer     []byte
 }
+
+// lastPart is in the app_metadata of the last part of an answer to a lookup.
+var lastPart = []byte(`"last":true`)
+
+// fieldBody is the number of the body in a FlightData; everything else comes before it.
+const fieldBody = 1000
+
+// part is a received part of an answer to a lookup.
+type part struct {
+	last  bool
+	bytes int // of the message
+	front []byte
+}
+
+// partFrontMax bounds what lies before the body: the header of a batch of some dozens of columns.
+const partFrontMax = 4 << 10
 
 // passThrough is a codec that leaves encoding to who sends.
 type passThrough struct{}
@@ -50,6 +69,8 @@ func (passThrough) Unmarshal(data mem.BufferSlice, message any) error {
 	case *ignored:
 		*message = ignored(data.Len())
 		return nil
+	case *part:
+		return message.parse(data)
 	case *acknowledgement:
 		if cap(message.buffer) < data.Len() {
 			message.buffer = make([]byte, data.Len())
@@ -85,6 +106,35 @@ func (a *acknowledgement) parse() error {
 		rest = rest[length:]
 	}
 	return fmt.Errorf("an acknowledgement of %d bytes has no app_metadata", len(a.buffer))
+}
+
+// parse reads what lies before the body, which is neither copied nor looked at.
+func (p *part) parse(data mem.BufferSlice) error {
+	p.bytes, p.last, p.front = data.Len(), false, p.front[:0]
+	for _, buffer := range data {
+		bytes := buffer.ReadOnlyData()
+		p.front = append(p.front, bytes[:min(len(bytes), partFrontMax-len(p.front))]...)
+	}
+	for rest := p.front; len(rest) > 0; {
+		number, kind, length := protowire.ConsumeTag(rest)
+		if length < 0 {
+			return fmt.Errorf("reading an answer: %w", protowire.ParseError(length))
+		}
+		if number == fieldBody {
+			break
+		}
+		rest = rest[length:]
+		size := protowire.ConsumeFieldValue(number, kind, rest)
+		if size < 0 {
+			return fmt.Errorf("reading field %d of an answer: %w", number, protowire.ParseError(size))
+		}
+		if number == 3 && kind == protowire.BytesType { // app_metadata
+			p.last = bytes.Contains(rest[:size], lastPart)
+			return nil
+		}
+		rest = rest[size:]
+	}
+	return errors.New("an answer has no app_metadata before its body")
 }
 
 // batchesOf finds the member "batches" of an acknowledgement; without it, one batch is meant. A JSON

@@ -4,6 +4,8 @@
 //	load put        producers send batches of a fixed number of rows, pipelined
 //	load freshness  one producer at a fixed rate, and a follower in the same process
 //	load slow       clients that read one batch an interval
+//	load lookup     random keys of a keyed table over one stream, pipelined or one after the other
+//	load redis      the same, and writes, of a Redis server
 //
 // Each command prints one JSON object to standard output. What goes wrong is printed as
 // {"error": "…"}; the exit code is 0 then too, because only cmd/ ends processes in this repository.

@@ -182,9 +182,9 @@ func (c *clocks) receive(from *flight.Reader) error {
 	return nil
 }
 
-// reasonOf gives a text for a stream that ended without an error.
+// reasonOf gives a text for a stream that ended too early without an error.
 func reasonOf(err error) error {
-	if err == nil {
+	if err == nil || errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -21,6 +23,8 @@ type putResult struct {
 	Acks      int     `json:"acks"`
 	Seconds   float64 `json:"seconds"`
 	ClientCPU float64 `json:"client_cpu"`
+	// Acknowledged is from when a batch was due until it is acknowledged; with a pace alone.
+	Acknowledged latencies `json:"acknowledged,omitzero"`
 	// MessageBytes is the size of the first batch's message.
 	MessageBytes int `json:"message_bytes"`
 }
@@ -39,6 +43,15 @@ type producer struct {
 	connection *grpc.ClientConn
 	batches    int
 	acks       int
+	// acknowledged are the batches that the acknowledgements cover.
+	acknowledged int
+	// stop ends the sending early; stopped tells the receiving side.
+	stop    <-chan struct{}
+	stopped atomic.Bool
+	// pause is the time between two batches; 0: none.
+	pause time.Duration
+	// waited are the times from due to acknowledged, where there is a pause.
+	waited []time.Duration
 }
 
 // put sends batches from several producers and waits for all acknowledgements. The clock runs from
@@ -49,12 +62,20 @@ func put(ctx context.Context, s settings) (any, error) {
 		return nil, err
 	}
 	defer rows.close()
-	result := putResult{Batches: s.batches, Rows: s.batches * s.rowsPerBatch}
-	// The streams live in the group's context: the first fault ends all of them.
+	var result putResult
+	// The streams live in the group's context: the first fault ends all of them. Producers with a
+	// pace are told to stop, and still wait for what they have sent.
+	stop := make(<-chan struct{})
+	if s.pace > 0 {
+		stop, ctx = ctx.Done(), context.WithoutCancel(ctx)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	producers := make([]*producer, 0, s.producers)
 	for number := range s.producers {
-		p := &producer{batches: s.batches / s.producers}
+		p := &producer{batches: s.batches / s.producers, stop: stop}
+		if s.pace > 0 {
+			p.pause = time.Duration(s.rowsPerBatch) * time.Second / time.Duration(s.pace)
+		}
 		if number < s.batches%s.producers {
 			p.batches++
 		}
@@ -67,15 +88,24 @@ func put(ctx context.Context, s settings) (any, error) {
 		}
 		producers = append(producers, p)
 	}
+	if s.client == "raw" {
+		rows.forget()
+		runtime.GC() // what encoding left behind is not collected at the server's cost
+	}
 	cpu, began := cpuSeconds(), time.Now()
 	for _, p := range producers {
 		p.run(ctx, group, s.window)
 	}
 	err = group.Wait()
 	result.Seconds, result.ClientCPU = time.Since(began).Seconds(), cpuSeconds()-cpu
+	var waited []time.Duration
 	for _, p := range producers {
 		result.Acks += p.acks
+		result.Batches += p.acknowledged
+		waited = append(waited, p.waited...)
 	}
+	result.Rows = result.Batches * s.rowsPerBatch
+	result.Acknowledged = summary(waited)
 	return result, err
 }
 
@@ -83,8 +113,18 @@ func put(ctx context.Context, s settings) (any, error) {
 func (p *producer) run(ctx context.Context, group *errgroup.Group, window int) {
 	// One token a batch that is sent and not acknowledged: it is what bounds the memory of both sides.
 	tokens := make(chan struct{}, window)
+	began := time.Now()
 	group.Go(func() error {
 		for number := range p.batches {
+			if p.pause > 0 {
+				time.Sleep(time.Until(began.Add(time.Duration(number) * p.pause)))
+			}
+			select {
+			case <-p.stop:
+				p.stopped.Store(true)
+				return p.closeSend()
+			default:
+			}
 			select {
 			case tokens <- struct{}{}:
 			case <-ctx.Done():
@@ -100,15 +140,22 @@ func (p *producer) run(ctx context.Context, group *errgroup.Group, window int) {
 		return p.closeSend()
 	})
 	group.Go(func() error {
-		for acknowledged := 0; acknowledged < p.batches; {
+		for p.acknowledged < p.batches {
 			covered, err := p.receive()
+			if errors.Is(err, io.EOF) && p.stopped.Load() {
+				return nil
+			}
 			if err != nil {
-				return fmt.Errorf("after %d of %d acknowledged batches: %w", acknowledged, p.batches, err)
+				return fmt.Errorf("after %d of %d acknowledged batches: %w", p.acknowledged, p.batches, err)
 			}
 			p.acks++
-			acknowledged += covered
+			now := time.Since(began)
 			for range covered {
 				<-tokens
+				if p.pause > 0 {
+					p.waited = append(p.waited, now-time.Duration(p.acknowledged)*p.pause)
+				}
+				p.acknowledged++
 			}
 		}
 		return nil
@@ -134,7 +181,7 @@ func open(ctx context.Context, connection *grpc.ClientConn, rows *workload, s se
 		opened.batches, opened.durability = batches, s.durability
 		return opened, 0, nil
 	}
-	messages, err := rows.encode(descriptor, batches)
+	messages, err := encode(rows.schema(), descriptor, batches)
 	release(batches)
 	if err != nil {
 		return nil, 0, err

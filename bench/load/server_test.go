@@ -34,7 +34,9 @@ type relay struct {
 	rows   int
 	ids    chan int64 // of rows put, for followers
 	refuse int        // refuse the batch with this number, counted from 1
-	swap   bool       // give followers the first two rows the wrong way round
+	// missing rows of each answer to a lookup.
+	missing int
+	swap    bool // give followers the first two rows the wrong way round
 }
 
 func (r *relay) DoPut(stream flight.FlightService_DoPutServer) error {
@@ -249,8 +251,8 @@ func TestSlowReadsOneBatchAnInterval(t *testing.T) {
 
 func TestRunSaysWhatIsWrong(t *testing.T) {
 	for _, c := range []struct{ arguments, want string }{
-		{"", "no command; give put, freshness or slow"},
-		{"push", `no command "push"; give put, freshness or slow`},
+		{"", "no command; give put, freshness, slow, lookup or redis"},
+		{"push", `no command "push"; give put, freshness, slow, lookup or redis`},
 		{"put -window=0 -client=c", "load put: -window is 0, want at least 1\n-client is \"c\", want raw or arrow"},
 		{"slow -seconds=0", "load slow: -seconds and -interval must be above zero"},
 	} {

@@ -34,11 +34,17 @@ func openWorkload(path string) (*workload, error) {
 	return &workload{file: file, reader: reader, kept: map[int]arrow.RecordBatch{}}, nil
 }
 
-// close ends the use of all slices.
-func (w *workload) close() {
+// forget drops the batches that were read; slices of them stay valid until they are released.
+func (w *workload) forget() {
 	for _, batch := range w.kept {
 		batch.Release()
 	}
+	clear(w.kept)
+}
+
+// close ends the use of the file.
+func (w *workload) close() {
+	w.forget()
 	_ = w.reader.Close()
 	_ = w.file.Close()
 }
@@ -127,9 +133,9 @@ func withKey(batch arrow.RecordBatch, column string, value int64) (arrow.RecordB
 }
 
 // encode gives the schema message and the batches as they go over the wire.
-func (w *workload) encode(descriptor *flight.FlightDescriptor, batches []arrow.RecordBatch) ([]encoded, error) {
+func encode(schema *arrow.Schema, descriptor *flight.FlightDescriptor, batches []arrow.RecordBatch) ([]encoded, error) {
 	var collected collector
-	writer := flight.NewRecordWriter(&collected, ipc.WithSchema(w.schema()))
+	writer := flight.NewRecordWriter(&collected, ipc.WithSchema(schema))
 	writer.SetFlightDescriptor(descriptor)
 	for i, batch := range batches {
 		if err := writer.Write(batch); err != nil {

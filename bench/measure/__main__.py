@@ -22,7 +22,7 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workload"))
 import w1  # noqa: E402 - lies beside this package, and is a program of its own too
 
-from . import big_table, ingest, peers, producers, scan, start  # noqa: E402
+from . import big_table, ingest, keyed, peers, producers, scan, start  # noqa: E402
 from .plan import BUILD, PLANS, ROOT, Plan  # noqa: E402
 from .record import Recorder  # noqa: E402
 
@@ -40,6 +40,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "big": lambda plan, recorder, rows: big_table.measure(plan, recorder, rows, WORKLOAD),
     "start": start.measure,
+    "keyed": keyed.measure,
 }
 
 
@@ -72,7 +73,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=float,
         help="size of the table that slow clients read; 20 in a full run",
     )
-    parser.add_argument("--peers", default="", help="other systems too, of: fluss")
+    parser.add_argument("--peers", default="", help="other systems too, of: fluss, redis")
     parsed = parser.parse_args(arguments)
     unknown = [name for name in parsed.figures if name not in FIGURES]
     peers_unknown = [name for name in parsed.peers.split(",") if name and name not in peers.PEERS]
@@ -149,7 +150,10 @@ def main(arguments: Sequence[str]) -> int:
     batches = w1.load(WORKLOAD, plan.rows)
     began = time.monotonic()
     wanted: dict[str, Figure] = {name: FIGURES[name] for name in parsed.figures or FIGURES}
-    wanted |= {name: peers.PEERS[name] for name in parsed.peers.split(",") if name}
+    kinds = {"keyed" if name == "keyed" else "log" for name in wanted}
+    for name in filter(None, parsed.peers.split(",")):
+        compared = peers.PEERS[name].items()
+        wanted |= {f"{name}, {kind}": figure for kind, figure in compared if kind in kinds}
     failed = [
         name
         for name, figure in wanted.items()

@@ -20,16 +20,30 @@ def run(command: str, *, workload: Path, server: str, **options: Any) -> dict[st
     Raises:
         RuntimeError: it reports an error; the generator always ends with exit code 0.
     """
+    process = start(command, workload=workload, server=server, **options)
+    try:
+        output, _ = process.communicate(timeout=SECONDS_MAX)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return parsed(command, output)
+
+
+def start(command: str, *, workload: Path, server: str, **options: Any) -> subprocess.Popen[str]:
+    """Starts one command of the generator; who calls waits for it."""
     arguments = [f"-{name.replace('_', '-')}={value}" for name, value in options.items()]
-    process = subprocess.run(
+    return subprocess.Popen(
         [*GUARD, str(PROGRAM), command, f"-workload={workload}", f"-server={server}", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        timeout=SECONDS_MAX,
-        check=True,
         text=True,
     )
-    result: dict[str, Any] = json.loads(process.stdout)
+
+
+def parsed(command: str, output: str) -> dict[str, Any]:
+    """Gives the result that a command printed."""
+    result: dict[str, Any] = json.loads(output or '{"error": "it printed nothing"}')
     if "error" in result:
         raise RuntimeError(f"load {command}: {result['error']}")
     return result

@@ -27,6 +27,9 @@ class Plan:
         big_table_bytes: size of the table that slow clients read and that is scanned cold.
         slow_seconds: how long the 8 slow clients read.
         sealed_bytes: apparent size of the segments that a start finds.
+        keyed_sizes: keys of the keyed tables, one after the other.
+        keyed_updates: rows of one measurement of upserts; at most as many as there are keys.
+        keyed_seconds: of each measurement of lookups.
     """
 
     name: str
@@ -41,6 +44,9 @@ class Plan:
     big_table_bytes: int
     slow_seconds: int
     sealed_bytes: int = 100 * 10**9
+    keyed_sizes: tuple[int, ...]
+    keyed_updates: int = 1_000_000
+    keyed_seconds: float
 
 
 FULL = Plan(
@@ -54,6 +60,8 @@ FULL = Plan(
     freshness_seconds=12,
     big_table_bytes=20 * 10**9,
     slow_seconds=30,
+    keyed_sizes=(1_000_000, 10_000_000),
+    keyed_seconds=5,
 )
 QUICK = Plan(
     name="quick",
@@ -66,6 +74,8 @@ QUICK = Plan(
     freshness_seconds=5,
     big_table_bytes=8 * 10**9,
     slow_seconds=10,
+    keyed_sizes=(1_000_000,),
+    keyed_seconds=3,
 )
 SMOKE = Plan(
     name="smoke",
@@ -80,5 +90,8 @@ SMOKE = Plan(
     big_table_bytes=400 * 10**6,
     slow_seconds=2,
     sealed_bytes=10**9,
+    keyed_sizes=(10_000,),
+    keyed_updates=10_000,
+    keyed_seconds=0.3,
 )
 PLANS = {plan.name: plan for plan in (FULL, QUICK, SMOKE)}

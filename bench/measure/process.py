@@ -109,6 +109,7 @@ class PeakMemory:
 
     def __enter__(self) -> PeakMemory:
         """Begins to watch."""
+        self.peak = self.process.anonymous_bytes()
         self._thread.start()
         return self
 

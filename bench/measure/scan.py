@@ -49,10 +49,12 @@ def check(ours: Headrace, theirs: Yardstick) -> None:
         raise RuntimeError(f"headrace has (rows, sum(user_id), sum(f0)) {here}, C++ {there}")
 
 
-def one(server: Headrace | Yardstick, columns: list[str] | None, repeats: int) -> Measurement:
+def one(
+    server: Headrace | Yardstick, columns: list[str] | None, repeats: int, table: str = TABLE
+) -> Measurement:
     """Scans a number of times."""
     cpu = server.process.cpu()
-    moved = flight.scan(server.client, server.ticket(TABLE, columns), repeats)
+    moved = flight.scan(server.client, server.ticket(table, columns), repeats)
     return Measurement(
         seconds=moved.seconds,
         rows=moved.rows,

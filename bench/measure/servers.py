@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Headrace:
         """Starts the process and does not wait for it."""
         self.port = free_port()
         arguments = ["serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
-        arguments += ["--admin", f"127.0.0.1:{free_port()}", *self.options]
+        self.admin_port = free_port()
+        arguments += ["--admin", f"127.0.0.1:{self.admin_port}", *self.options]
         self.process = Process([ROOT / "bin" / "headrace", *arguments], self.log)
 
     def start(self) -> None:
@@ -102,6 +104,18 @@ class Headrace:
         """Counts the rows that the server says it has."""
         described = flight.action(self.client, "DescribeTable", {"table": table})
         return sum(bucket["end"] - bucket["start"] for bucket in described["buckets"])
+
+    def metrics(self) -> dict[str, float]:
+        """Gives the metrics of the admin port; those of one name and several labels are added."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        totals: dict[str, float] = {}
+        for line in lines:
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                name = name.split("{", 1)[0]
+                totals[name] = totals.get(name, 0) + float(value)
+        return totals
 
     @staticmethod
     def ticket(table: str, columns: Sequence[str] | None = None) -> bytes:
