@@ -17,7 +17,7 @@ export HEADRACE_BIN := $(abspath $(BIN))
 
 # Packages whose tests run goroutines against one another: `make test` runs these under the race
 # detector too, in short form, where there is a C compiler.
-RACE_PACKAGES := ./internal/vfs/... ./streams/... ./replication/... ./internal/engine/... ./flightsrv/...
+RACE_PACKAGES := ./internal/vfs/... ./streams/... ./replication/... ./pkstore/... ./internal/engine/... ./flightsrv/...
 
 .DEFAULT_GOAL := help
 
