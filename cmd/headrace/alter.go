@@ -11,40 +11,71 @@ import (
 	"github.com/headrace/headrace/internal/model"
 )
 
-type setOption struct {
-	Option struct {
-		Name  string `json:"name"`
-		Value string `json:"value"`
-	} `json:"set_option"`
+// tableChange is one of the changes of AlterTable; one field is set.
+type tableChange struct {
+	SetOption   *optionChange `json:"set_option,omitempty"`
+	CreateIndex *indexChange  `json:"create_index,omitempty"`
+	DropIndex   string        `json:"drop_index,omitempty"`
+}
+
+type optionChange struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+type indexChange struct {
+	Name    string   `json:"name"`
+	Columns []string `json:"columns"`
 }
 
 func (p *program) alterCommand() *cobra.Command {
-	var set []string
+	var set, create, drop []string
 	command := &cobra.Command{
-		Use: "alter TABLE --set NAME=VALUE", Short: "Change options of a table", Args: arguments("TABLE"),
-		Example: "  headrace alter web.clicks --set log.ttl=30d --set log.durability=os",
+		Use: "alter TABLE", Short: "Change options and indexes of a table", Args: arguments("TABLE"),
+		Example: "  headrace alter web.clicks --set log.ttl=30d --set log.durability=os\n" +
+			"  headrace alter web.users --create-index by_email=email",
 		RunE: func(command *cobra.Command, args []string) error {
-			options, err := parseOptionFlags(set)
+			changes, err := tableChanges(set, create, drop)
 			if err != nil {
 				return err
 			}
-			if len(options) == 0 {
-				return usagef("say what to change: --set NAME=VALUE")
-			}
 			request := struct {
-				Table   string      `json:"table"`
-				Changes []setOption `json:"changes"`
-			}{Table: args[0]}
-			for _, name := range slices.Sorted(maps.Keys(options)) {
-				var change setOption
-				change.Option.Name, change.Option.Value = name, options[name]
-				request.Changes = append(request.Changes, change)
-			}
+				Table   string        `json:"table"`
+				Changes []tableChange `json:"changes"`
+			}{args[0], changes}
 			return p.withClient(func(c *client) error { return p.changed(command.Context(), c, "AlterTable", request, "changed") })
 		},
 	}
 	command.Flags().StringArrayVar(&set, "set", nil, "option to set, NAME=VALUE; may be repeated")
+	command.Flags().StringArrayVar(&create, "create-index", nil, "index to make, NAME=COLUMN,…; may be repeated")
+	command.Flags().StringArrayVar(&drop, "drop-index", nil, "index to drop; may be repeated")
 	return command
+}
+
+// tableChanges puts what the flags say into one list, which the server takes as a whole or not at all.
+func tableChanges(set, create, drop []string) ([]tableChange, error) {
+	options, err := parseOptionFlags(set)
+	if err != nil {
+		return nil, err
+	}
+	var changes []tableChange
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		changes = append(changes, tableChange{SetOption: &optionChange{name, options[name]}})
+	}
+	for _, name := range drop {
+		changes = append(changes, tableChange{DropIndex: name})
+	}
+	for _, text := range create {
+		name, columns, found := strings.Cut(text, "=")
+		if !found || name == "" || columns == "" {
+			return nil, usagef("--create-index %s: want NAME=COLUMN,…", text)
+		}
+		changes = append(changes, tableChange{CreateIndex: &indexChange{name, strings.Split(columns, ",")}})
+	}
+	if len(changes) == 0 {
+		return nil, usagef("say what to change: --set NAME=VALUE, --create-index NAME=COLUMN or --drop-index NAME")
+	}
+	return changes, nil
 }
 
 func (p *program) optionsCommand() *cobra.Command {

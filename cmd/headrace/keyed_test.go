@@ -168,3 +168,29 @@ func TestFollowRowsAndChanges(t *testing.T) {
 		}
 	}
 }
+
+// TestIndexesOnTheCommandLine makes an index, looks up by it, and drops it.
+func TestIndexesOnTheCommandLine(t *testing.T) {
+	c := terminal{t: t, uri: startServer(t)}
+	c.must("create", "u", "--columns", "id int64, email string", "--primary-key", "id")
+	c.must("put", "u", writeFile(t, "u.csv", "id,email\n1,a@x\n2,b@x\n3,a@x\n"), "--quiet")
+	c.must("alter", "u", "--create-index", "by_email=email", "--quiet")
+	for {
+		code, out, errs := c.run("lookup", "u", "a@x", "--by", "email", "--columns", "id", "-o", "csv")
+		if code == exitDone {
+			if out != "id\n1\n3\n" {
+				t.Errorf("got %q", out)
+			}
+			break
+		}
+		if !strings.Contains(errs, "INDEX_NOT_READY") {
+			t.Fatalf("exit %d: %s", code, errs)
+		}
+	}
+	c.must("alter", "u", "--drop-index", "by_email", "--quiet")
+	for _, wrong := range [][]string{{}, {"--create-index", "x"}, {"--create-index", "=email"}} {
+		if code, _, errs := c.run(append([]string{"alter", "u"}, wrong...)...); code != exitUsage {
+			t.Errorf("%v: exit %d: %s", wrong, code, errs)
+		}
+	}
+}
