@@ -19,6 +19,10 @@ type Bucket struct {
 
 	index index
 	log   atomic.Pointer[publishedLog]
+	// retired are the rows below the log; nil: there never were any. It is replaced before keys leave the
+	// index: who does not find a key there reads it after that.
+	retired atomic.Pointer[retiredRows]
+	cold    cold
 	// sequence is odd while Publish changes the index, and grows with every such change.
 	sequence atomic.Uint64
 
@@ -28,6 +32,8 @@ type Bucket struct {
 	live       liveRows
 	secondary  secondaryIndexes
 	loaded     *publishedLog // the range of an index that waits for Attach
+	// loadedCommit is the commit of the store of retired rows that the index was made with; 0: none.
+	loadedCommit uint64
 
 	// mu guards what Apply and Publish share. Readers never take it. It comes after publishing.
 	mu       sync.Mutex
@@ -111,11 +117,18 @@ func (b *Bucket) commit(log *publishedLog, changes []keyChange) error {
 	// The log first: what the index points to can be read.
 	b.log.Store(log)
 	b.showSecondary()
+	boundary := int64(0)
+	if r := b.retired.Load(); r != nil {
+		boundary = r.boundary
+	}
 	for i := range changes {
 		c := &changes[i]
 		after := c.after()
 		if !b.index.update(c.hash, c.before, after) {
-			return errIndexDiffers
+			if c.before >= boundary {
+				return errIndexDiffers
+			}
+			b.index.update(c.hash, noRow, after) // the key was retired
 		}
 		if c.before >= 0 {
 			b.live.clear(c.before)
@@ -153,8 +166,10 @@ func (b *Bucket) End() int64 { return b.log.Load().end }
 
 // Stats are figures of a bucket.
 type Stats struct {
-	// Keys is the number of keys that have a row.
-	Keys int64
+	// Keys is the number of keys that have a row, RetiredKeys how many of them are not in the index.
+	Keys, RetiredKeys int64
+	// Boundary is the offset below which rows are retired; 0: none are.
+	Boundary int64
 	// Start and End are the offsets of the first row that is kept and behind the last published one.
 	Start, End int64
 	// IndexBytes is the memory of the index, LiveBytes that of the bitmap of live rows.
@@ -175,8 +190,12 @@ func (b *Bucket) Stats() Stats {
 	defer b.mu.Unlock()
 	log := b.log.Load()
 	s := Stats{
-		Keys: b.index.keys.Load(), Start: log.start, End: log.end, IndexBytes: b.index.size.Load(),
+		Keys: b.live.count, Start: log.start, End: log.end, IndexBytes: b.index.size.Load(),
 		LiveBytes: b.live.bytes(), PendingKeys: int64(b.pending.pending()),
+	}
+	s.RetiredKeys = s.Keys - b.index.keys.Load()
+	if r := b.retired.Load(); r != nil {
+		s.Boundary = r.boundary
 	}
 	for _, x := range b.secondary.all() {
 		s.SecondaryBytes += x.bytes.Load()

@@ -337,7 +337,7 @@ func (c *Cold) Failed() <-chan struct{} { return c.failure.failed }
 // Err is why the store has failed; nil: it has not.
 func (c *Cold) Err() error { return c.failure.cause() }
 
-// Close waits for calls that run and for snapshots to be released, and closes the store. A store that
+// Close waits for calls that run, and closes the store. Snapshots fail from then on. A store that
 // has failed is left as it is: what it holds of the system goes with the process. Close may be called
 // again.
 func (c *Cold) Close() error {

@@ -65,7 +65,7 @@ func BenchmarkColdGet(b *testing.B) {
 		defer s.Release()
 		rows := 0
 		for b.Loop() {
-			for _, err := range s.Rows(nil) {
+			for _, err := range s.Rows(nil, nil) {
 				if err != nil {
 					b.Fatal(err)
 				}

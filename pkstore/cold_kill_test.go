@@ -104,7 +104,7 @@ func checkVictim(t *testing.T, c *Cold) {
 			next++
 		}
 	}
-	for row, err := range s.Rows(nil) {
+	for row, err := range s.Rows(nil, nil) {
 		if err != nil {
 			t.Fatal(err)
 		}

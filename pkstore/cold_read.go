@@ -12,7 +12,8 @@ import (
 )
 
 // ColdSnapshot reads one bucket as it was when the snapshot was taken. It may be used by many
-// goroutines, and must be released: until then no version that it may read is dropped.
+// goroutines, and must be released: until then no version that it may read is dropped. When the store is
+// closed, it fails.
 type ColdSnapshot struct {
 	cold   *Cold
 	bucket ColdBucket
@@ -25,6 +26,7 @@ func (c *Cold) Snapshot(bucket ColdBucket) (*ColdSnapshot, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
+	defer c.readers.Done()
 	c.guard.Lock()
 	defer c.guard.Unlock()
 	state := c.states[bucket]
@@ -39,13 +41,12 @@ func (s *ColdSnapshot) State() ColdState { return s.state }
 func (s *ColdSnapshot) Release() {
 	s.once.Do(func() {
 		c := s.cold
-		defer c.readers.Done()
 		c.guard.Lock()
 		defer c.guard.Unlock()
 		if c.pinned[s.state.stamp]--; c.pinned[s.state.stamp] == 0 {
 			delete(c.pinned, s.state.stamp)
 		}
-		if c.failure.cause() == nil {
+		if c.failure.cause() == nil && !c.closed {
 			c.discard()
 		}
 	})
@@ -89,12 +90,13 @@ func (s *ColdSnapshot) Get(keys [][]byte, found func(i int, value []byte) error)
 	})
 }
 
-// Rows gives the rows whose keys begin with prefix, all for an empty one, in the order of the keys.
-// Their bytes are valid for one step. The iteration ends with the first error.
-func (s *ColdSnapshot) Rows(prefix []byte) iter.Seq2[ColdRow, error] {
+// Rows gives the rows whose keys begin with prefix and are behind after, all for two empty ones, in the order
+// of the keys. Their bytes are valid for one step. The iteration ends with the first error. While it runs the
+// store cannot be closed, and keeps what it reads.
+func (s *ColdSnapshot) Rows(prefix, after []byte) iter.Seq2[ColdRow, error] {
 	return func(yield func(ColdRow, error) bool) {
 		stopped := false
-		err := s.iterate(prefix, true, func(item *badger.Item) error {
+		err := s.iterate(prefix, after, true, func(item *badger.Item) error {
 			return item.Value(func(stored []byte) error {
 				value, err := checkColdSum(item.Key(), stored)
 				if err != nil {
@@ -117,7 +119,7 @@ func (s *ColdSnapshot) Rows(prefix []byte) iter.Seq2[ColdRow, error] {
 func (s *ColdSnapshot) Keys(prefix []byte) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		stopped := false
-		err := s.iterate(prefix, false, func(item *badger.Item) error {
+		err := s.iterate(prefix, nil, false, func(item *badger.Item) error {
 			if stopped = !yield(item.Key()[coldPrefixBytes:], nil); stopped {
 				return errColdStop
 			}
@@ -132,7 +134,7 @@ func (s *ColdSnapshot) Keys(prefix []byte) iter.Seq2[[]byte, error] {
 // Count counts the rows by reading their keys.
 func (s *ColdSnapshot) Count() (int64, error) {
 	count := int64(0)
-	err := s.iterate(nil, false, func(*badger.Item) error {
+	err := s.iterate(nil, nil, false, func(*badger.Item) error {
 		count++
 		return nil
 	})
@@ -142,7 +144,7 @@ func (s *ColdSnapshot) Count() (int64, error) {
 // errColdStop ends an iteration whose consumer has enough.
 var errColdStop = errors.New("stop")
 
-func (s *ColdSnapshot) iterate(prefix []byte, values bool, visit func(*badger.Item) error) error {
+func (s *ColdSnapshot) iterate(prefix, after []byte, values bool, visit func(*badger.Item) error) error {
 	if s.state.stamp == 0 {
 		return nil
 	}
@@ -152,7 +154,16 @@ func (s *ColdSnapshot) iterate(prefix []byte, values bool, visit func(*badger.It
 		options.Prefix = append(s.bucket.appendPrefix(nil, coldRowKey), prefix...)
 		iterator := txn.NewIterator(options)
 		defer iterator.Close()
-		for iterator.Rewind(); iterator.Valid(); iterator.Next() {
+		if after == nil {
+			iterator.Rewind()
+		} else {
+			from := append(s.bucket.appendPrefix(nil, coldRowKey), after...)
+			iterator.Seek(from)
+			if iterator.Valid() && bytes.Equal(iterator.Item().Key(), from) {
+				iterator.Next()
+			}
+		}
+		for ; iterator.Valid(); iterator.Next() {
 			if err := visit(iterator.Item()); err != nil {
 				return err
 			}
@@ -163,9 +174,10 @@ func (s *ColdSnapshot) iterate(prefix []byte, values bool, visit func(*badger.It
 
 // read runs a read-only transaction at the snapshot's timestamp.
 func (s *ColdSnapshot) read(doing string, use func(*badger.Txn) error) error {
-	if err := s.cold.failure.cause(); err != nil {
+	if err := s.cold.enter(); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
+	defer s.cold.readers.Done()
 	return s.cold.protect(doing, func() error {
 		txn := s.cold.db.NewTransactionAt(s.state.stamp, false)
 		defer txn.Discard()

@@ -74,7 +74,7 @@ func content(t testing.TB, s *ColdSnapshot) map[string]string {
 	t.Helper()
 	rows := map[string]string{}
 	var keys [][]byte
-	for row, err := range s.Rows(nil) {
+	for row, err := range s.Rows(nil, nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,7 @@ func TestColdReadsPrefixes(t *testing.T) {
 	if got := strings.Join(keys, " "); got != "ab abc" {
 		t.Errorf("prefix ab gives %q", got)
 	}
-	for range s.Rows(nil) {
+	for range s.Rows(nil, nil) {
 		break // leaves nothing open behind it, or Close would hang
 	}
 }

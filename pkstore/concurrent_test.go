@@ -1,6 +1,7 @@
 package pkstore
 
 import (
+	"context"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -13,8 +14,34 @@ import (
 // One goroutine applies changes that give all keys the same number, another publishes them; readers
 // must see the number of exactly one change in all keys, and the one that asOf says.
 func TestLookupsAreSnapshots(t *testing.T) {
+	t.Run("log", func(t *testing.T) {
+		testLookups(t, newTestBucket(t, Options{BatchBytes: 4000}), func() bool { return false })
+	})
+	t.Run("retired", func(t *testing.T) {
+		b := newTestBucket(t, Options{BatchBytes: 4000})
+		store := openCold(t, ColdOptions{Dir: t.TempDir()})
+		defer closeCold(t, store)
+		if err := b.UseCold(store, ColdBucket{}, 1); err != nil {
+			t.Fatal(err)
+		}
+		moved := int64(0)
+		testLookups(t, b, func() bool {
+			n, err := b.Retire(t.Context(), Retirement{Before: b.End(), Times: testTimes, Durable: func(context.Context) error { return nil }})
+			if err != nil {
+				t.Error(err)
+			}
+			moved += n
+			return true
+		})
+		if moved == 0 {
+			t.Error("no row was retired")
+		}
+	})
+}
+
+// testLookups runs writers and readers of a bucket, and beside them meanwhile as long as it gives true.
+func testLookups(t *testing.T, b *Bucket, meanwhile func() bool) {
 	const keys, changes, ahead = 300, 150, 3
-	b := newTestBucket(t, Options{BatchBytes: 4000})
 	var rows []testRow
 	for i := range keys {
 		rows = append(rows, testRow{strconv.Itoa(i), "n", null, "", "text"})
@@ -63,6 +90,10 @@ func TestLookupsAreSnapshots(t *testing.T) {
 				t.Error(err)
 				return
 			}
+		}
+	})
+	group.Go(func() {
+		for !done.Load() && meanwhile() {
 		}
 	})
 	var lookups atomic.Int64

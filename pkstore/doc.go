@@ -38,22 +38,25 @@
 // in two, at a cost that does not depend on the number of keys. A key takes 10 to 13 bytes; rows that
 // live at the same time may be 2^36 offsets apart.
 //
-// # Index file, version 1
+// # Index file, version 2
 //
 // AppendIndex writes the index and the live rows of one moment; LoadIndex and Attach take them, so that
 // only the log behind it is replayed. Integers are little-endian.
 //
-//	head, 64 bytes
+//	head, 96 bytes
 //	   0  4  magic "HRKI"
-//	   4  4  version, 1
+//	   4  4  version, 2
 //	   8  4  CRC-32C (Castagnoli) of the file, this field taken as zero
 //	  12  4  number of shards
 //	  16  8  offset of the first row of the log
 //	  24  8  offset behind the last row that is included
-//	  32  8  number of keys
+//	  32  8  number of keys in the index
 //	  40  8  number of chunks
 //	  48  8  length of the file
 //	  56  8  xxh3-64 of the key columns: of each the name and the type, each behind its length as varint
+//	  64  8  commit of the store of retired rows that the file was made with; 0: none
+//	  72  8  number of live rows, retired ones included
+//	  80 16  zero
 //
 //	shard, 16+8n bytes, in the order of the hashes; together they cover all of them
 //	   0  4  depth: how many first bits of the hash all its keys share
@@ -76,8 +79,29 @@
 //
 // # Below the log
 //
-// Cold keeps live rows and tombstones of segments that were retired, in Badger; see there for its
-// durability and formats.
+// Retire moves the live rows below an offset, and deletions, to a ColdStore: Cold, which is Badger; see there
+// for its durability and formats. A row stands there under
+//
+//	0  4  the top 32 bits of the hash of its key, big-endian
+//	4     the key, encoded (KeyEncoding)
+//
+// and is, little-endian,
+//
+//	 0  8  the offset that it had in the log
+//	 8  8  its append time, µs since 1970 UTC
+//	16     the row, encoded (RowEncoder), the change column included
+//
+// The bitmap of live rows goes on below the log, and is the truth about the rows there too: one whose bit is
+// clear does not count, whatever the store has. So updates and deletions of a retired key write nothing to the
+// store; a later Retire replaces the row, or deletes it.
+//
+// The order is: what was published is made durable; the rows go to the store, which makes them durable, with
+// the boundary, in the end; the bucket reads from the store; the keys leave the index, some thousands at a time; the
+// batches leave the published log. After that the files may go. A key that is both in the index and in the
+// store is read by the index.
+//
+// At start without an index file, UseCold makes the rows in the store live, and Replay of the log from the
+// boundary on takes from them what was changed since.
 //
 // # Concurrency
 //
@@ -87,5 +111,5 @@
 // lookups up for nothing but that. A Snapshot is taken between two Publishes; what it holds is copied
 // when it changes.
 //
-// Lock order: publishing, mu.
+// Lock order: cold.moving, publishing, mu.
 package pkstore

@@ -14,9 +14,9 @@ import (
 // The file of an index; the package comment has its format.
 const (
 	indexMagic   = "HRKI"
-	indexVersion = 1
+	indexVersion = 2
 
-	indexHeadBytes  = 64
+	indexHeadBytes  = 96
 	shardHeadBytes  = 16
 	chunkHeadBytes  = 16
 	chunkBytes      = chunkWords * 8
@@ -30,7 +30,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Writes go on meanwhile: what they touch first is copied.
 func (b *Bucket) AppendIndex(dst []byte) []byte {
 	b.publishing.Lock()
+	keys, commit := b.index.keys.Load(), uint64(0)
 	shards, live, log := b.index.freeze(), b.live.freeze(), b.log.Load()
+	if r := b.retired.Load(); r != nil {
+		commit = r.commit
+	}
 	b.publishing.Unlock()
 	begin, size, chunks := len(dst), indexHeadBytes, 0
 	for _, s := range shards {
@@ -47,10 +51,13 @@ func (b *Bucket) AppendIndex(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, indexVersion)
 	dst = binary.LittleEndian.AppendUint32(dst, 0)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(shards)))
-	for _, number := range []int64{log.start, log.end, live.count, int64(chunks), int64(size)} {
+	for _, number := range []int64{log.start, log.end, keys, int64(chunks), int64(size)} {
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(number))
 	}
 	dst = binary.LittleEndian.AppendUint64(dst, b.keyFingerprint())
+	dst = binary.LittleEndian.AppendUint64(dst, commit)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(live.count))
+	dst = append(dst, make([]byte, 16)...)
 	for _, s := range shards {
 		dst = appendShard(dst, s)
 	}
@@ -112,7 +119,7 @@ func (b *Bucket) LoadIndex(src []byte) (start, end int64, err error) {
 	defer b.sequence.Add(1)
 	b.index.load(l.shards, l.keys)
 	b.live = l.live
-	b.loaded = &publishedLog{start: l.start, end: l.end}
+	b.loaded, b.loadedCommit = &publishedLog{start: l.start, end: l.end}, l.commit
 	return l.start, l.end, nil
 }
 
@@ -127,10 +134,15 @@ func (b *Bucket) Attach(stored []Stored) error {
 		return fmt.Errorf("attaching the log to an index: %w", err)
 	case b.loaded == nil:
 		return fmt.Errorf("attaching the log to an index: none was loaded")
+	case b.loadedCommit > 0 && b.retired.Load() == nil:
+		return fmt.Errorf("attaching the log to an index: it was made with retired rows, and no store was given")
 	case len(stored) == 0 && b.loaded.start == b.loaded.end:
 	case log.start != b.loaded.start || log.end != b.loaded.end:
 		return fmt.Errorf("attaching the log to an index: it has the offsets %d..%d, want %d..%d",
 			log.start, log.end, b.loaded.start, b.loaded.end)
+	}
+	if len(stored) == 0 {
+		log = &publishedLog{start: b.loaded.start, end: b.loaded.end, bases: []int64{b.loaded.end}}
 	}
 	b.loaded = nil
 	b.writer.end = log.end
@@ -141,6 +153,7 @@ func (b *Bucket) Attach(stored []Stored) error {
 // indexFile is what a file holds.
 type indexFile struct {
 	start, end, keys int64
+	commit           uint64
 	shards           []*shard
 	live             liveRows
 }
@@ -189,6 +202,9 @@ func (b *Bucket) readIndex(src []byte) (*indexFile, error) {
 	shards := int(r.uint32())
 	l := &indexFile{start: r.int64(), end: r.int64(), keys: r.int64()}
 	chunks, size, fingerprint := r.int64(), r.int64(), uint64(r.int64())
+	l.commit = uint64(r.int64())
+	count := r.int64()
+	r.take(16)
 	switch {
 	case size != int64(len(src)):
 		return nil, fmt.Errorf("it has %d bytes, want %d", len(src), size)
@@ -200,7 +216,7 @@ func (b *Bucket) readIndex(src []byte) (*indexFile, error) {
 	if err := l.readShards(r, shards); err != nil {
 		return nil, err
 	}
-	if err := l.readLive(r, chunks); err != nil {
+	if err := l.readLive(r, chunks, count); err != nil {
 		return nil, err
 	}
 	if r.short || len(r.src) > 0 {
@@ -255,12 +271,16 @@ func (s *shard) sound(prefix uint64) bool {
 	return keys == s.keys && used == s.used && used < len(s.slots)
 }
 
-// readLive reads the chunks of live rows; there is one for each key.
-func (l *indexFile) readLive(r *indexReader, chunks int64) error {
+// readLive reads the chunks of live rows; there is one for each key, also for those that were retired.
+func (l *indexFile) readLive(r *indexReader, chunks, count int64) error {
+	start := l.start
+	if l.commit > 0 {
+		start = 0
+	}
 	for range chunks {
 		number, count := r.int64(), r.int64()
 		first := number << chunkShift
-		if r.short || number < l.start>>chunkShift || number < l.live.next() || number > l.end>>chunkShift {
+		if r.short || number < start>>chunkShift || number < l.live.next() || number > l.end>>chunkShift {
 			return fmt.Errorf("chunk %d of live rows is out of place", number)
 		}
 		c := liveChunk{bits: new([chunkWords]uint64), count: int32(count)}
@@ -270,14 +290,16 @@ func (l *indexFile) readLive(r *indexReader, chunks int64) error {
 			counted += int64(bits.OnesCount64(word))
 		}
 		l.live.place(number, c)
-		inside := l.live.frozen().countRange(max(first, l.start), min(first+chunkRows, l.end))
+		inside := l.live.frozen().countRange(max(first, start), min(first+chunkRows, l.end))
 		if counted != count || count == 0 || inside != count {
 			return fmt.Errorf("chunk %d of live rows has %d rows, %d in the log, want %d", number, counted, inside, count)
 		}
 		l.live.count += count
 	}
-	if l.live.count != l.keys {
-		return fmt.Errorf("it has %d live rows, want %d", l.live.count, l.keys)
+	// Where retirement was under way, keys may have left the index and their rows be in the log still.
+	inLog := l.live.frozen().countRange(l.start, l.end)
+	if l.live.count != count || l.keys > inLog || l.commit == 0 && l.keys != count {
+		return fmt.Errorf("it has %d live rows, %d in the log, want %d, and %d keys", l.live.count, inLog, count, l.keys)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // rewriting says that golden files are written anew: the flag -rewrite of scripts.
 func rewriting() bool { return flag.Lookup("rewrite").Value.String() == "true" }
 
-const indexGolden = "testdata/index_v1.bin"
+const indexGolden = "testdata/index_v2.bin"
 
 // filled is a bucket with some keys in several batches, deletions included, and its log.
 func filled(t failer, keys int) (*Bucket, []Stored) {
@@ -152,7 +152,7 @@ func TestIndexFileGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(file, golden) {
-		t.Error("the file is written in another way than version 1 was")
+		t.Error("the file is written in another way than version 2 was")
 	}
 	if got := stateOf(t, loaded(t, golden, log).Snapshot()); len(got) != 9 {
 		t.Errorf("the golden file has %d rows, want 9", len(got))
@@ -192,7 +192,7 @@ func TestIndexFileDamaged(t *testing.T) {
 	// With a right checksum, what does not fit together is noticed all the same.
 	for name, at := range map[string]int{
 		"shards": 12, "end": 24, "keys": 32, "chunks": 40, "size": 48, "fingerprint": 56,
-		"depth": 64, "slots": 68, "shard's keys": 72, "shard's used": 76,
+		"live rows": 72, "depth": 96, "slots": 100, "shard's keys": 104, "shard's used": 108,
 		"chunk's number": len(file) - chunkBytes - 16, "chunk's count": len(file) - chunkBytes - 8, "a bit": len(file) - 1,
 	} {
 		changed := bytes.Clone(file)

@@ -3,6 +3,7 @@ package pkstore
 import (
 	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 const (
@@ -21,6 +22,7 @@ type liveRows struct {
 	shared bool   // chunks itself is part of one
 	count  int64
 	words  int64 // chunks that have bits, for the memory they take
+	mirror *liveMirror
 }
 
 type liveChunk struct {
@@ -54,7 +56,7 @@ func (l *liveRows) writable(offset int64) *liveChunk {
 		l.first = number
 	case number < l.first:
 		l.chunks = append(make([]liveChunk, l.first-number), l.chunks...)
-		l.first, l.shared = number, false
+		l.first, l.shared, l.mirror = number, false, nil
 	}
 	if l.shared {
 		l.chunks, l.shared = slices.Clone(l.chunks), false
@@ -73,6 +75,7 @@ func (l *liveRows) writable(offset int64) *liveChunk {
 		c.bits = &fresh
 	}
 	c.epoch = l.epoch
+	l.mirror.put(number, c.bits)
 	return c
 }
 
@@ -95,7 +98,7 @@ func (l *liveRows) set(offset int64) {
 	c := l.writable(offset)
 	word, bit := &c.bits[offset%chunkRows/64], uint64(1)<<(offset%64)
 	if *word&bit == 0 {
-		*word |= bit
+		atomic.StoreUint64(word, *word|bit)
 		c.count++
 		l.count++
 	}
@@ -106,12 +109,14 @@ func (l *liveRows) clear(offset int64) {
 		return
 	}
 	c := l.writable(offset)
-	c.bits[offset%chunkRows/64] &^= 1 << (offset % 64)
+	word := &c.bits[offset%chunkRows/64]
+	atomic.StoreUint64(word, *word&^(1<<(offset%64)))
 	c.count--
 	l.count--
 	if c.count == 0 {
 		c.bits = nil
 		l.words--
+		l.mirror.put(offset>>chunkShift, nil)
 	}
 	for len(l.chunks) > 0 && l.chunks[0].bits == nil {
 		l.chunks = l.chunks[1:]

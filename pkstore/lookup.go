@@ -2,7 +2,6 @@ package pkstore
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 
 	"github.com/headrace/headrace/internal/arrowipc"
@@ -20,8 +19,10 @@ var resolvers = sync.Pool{New: func() any { return new(resolver) }}
 func (b *Bucket) Lookup(keys Keys, into []arrowipc.Pick) (picks []arrowipc.Pick, asOf int64, err error) {
 	r := resolvers.Get().(*resolver)
 	defer resolvers.Put(r)
-	defer func() { clear(r.found) }() // batches keep mapped segments
-	asOf = b.resolveSnapshot(r, &keys)
+	defer r.forget()
+	if asOf, err = b.resolveSnapshot(r, &keys); err != nil {
+		return into, asOf, fmt.Errorf("reading rows from below the log: %w", err)
+	}
 	for _, f := range r.found {
 		if f.batch == nil {
 			into = append(into, arrowipc.Pick{})
@@ -33,24 +34,4 @@ func (b *Bucket) Lookup(keys Keys, into []arrowipc.Pick) (picks []arrowipc.Pick,
 		into = append(into, arrowipc.Pick{View: f.batch.View, Row: f.row})
 	}
 	return into, asOf, nil
-}
-
-// resolveSnapshot finds all keys as of one moment, and gives the end of the log then.
-func (b *Bucket) resolveSnapshot(r *resolver, k *Keys) int64 {
-	for range lookupTries {
-		before := b.sequence.Load()
-		if before&1 == 0 {
-			log := b.log.Load()
-			r.resolve(b, log, k)
-			if b.sequence.Load() == before {
-				return log.end
-			}
-		}
-		runtime.Gosched()
-	}
-	b.publishing.Lock()
-	defer b.publishing.Unlock()
-	log := b.log.Load()
-	r.resolve(b, log, k)
-	return log.end
 }

@@ -26,6 +26,11 @@ type machine struct {
 
 	snapshots []*Snapshot
 	expected  []modelState
+
+	// cold is what rows are retired to; saved is an index file, and the log that it goes with.
+	cold     *memoryCold
+	saved    []byte
+	savedLog []Stored
 }
 
 type modelState struct {
@@ -131,13 +136,16 @@ func (m *machine) Reopen(t *rapid.T) {
 	m.states = m.states[:1]
 	m.log = m.log[:m.last().end-m.start]
 	if len(m.stored) == 0 {
-		m.bucket = newTestBucket(t, m.last().options)
+		m.open(t, nil, nil)
+		return
+	}
+	if m.saved != nil && !m.weak && rapid.Bool().Draw(t, "saved index") && m.reopenSaved(t) {
 		return
 	}
 	if !m.weak {
 		m.recut(t)
 		indexed := rapid.IntRange(0, len(m.stored)).Draw(t, "batches in the index")
-		m.bucket = newTestBucket(t, m.last().options)
+		m.open(t, nil, nil)
 		for _, s := range m.stored[:indexed] {
 			if err := m.bucket.Replay(s); err != nil {
 				t.Fatal(err)
@@ -157,20 +165,18 @@ func (m *machine) Reopen(t *rapid.T) {
 }
 
 func (m *machine) reload(t *rapid.T, stored []Stored) {
-	file := m.bucket.AppendIndex(nil)
-	m.bucket = newTestBucket(t, m.last().options)
-	if _, _, err := m.bucket.LoadIndex(file); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.bucket.Attach(stored); err != nil {
-		t.Fatal(err)
-	}
+	m.open(t, m.bucket.AppendIndex(nil), stored)
 }
 
 // recut cuts the log into other batches, as rewriting it does: one may have rows of several changes.
 func (m *machine) recut(t *rapid.T) {
 	builder := arrowipc.NewBuilder(m.bucket.options.Layout)
-	base, size := m.start, rapid.Int64Range(1, 40).Draw(t, "rows of a batch")
+	m.forget()
+	m.saved = nil // its batches are others
+	if len(m.stored) == 0 {
+		return
+	}
+	base, size := m.stored[0].Base, rapid.Int64Range(1, 40).Draw(t, "rows of a batch")
 	var stored []Stored
 	cut := func() {
 		if builder.Rows() > 0 {
@@ -210,6 +216,7 @@ func (m *machine) Check(t *rapid.T) {
 	}
 	m.checkLookup(t, published)
 	checkShape(t, &m.bucket.index)
+	m.checkRetired(t)
 	if s := m.bucket.Stats(); s.Keys != int64(len(published.state)) || s.End != published.end && len(m.stored) > 0 {
 		t.Fatalf("stats are %+v, want %d keys up to %d", s, len(published.state), published.end)
 	}
@@ -250,13 +257,15 @@ func testEngine(t *testing.T, o Options) {
 		o.Image = rapid.SampledFrom([]model.ChangelogImage{model.ImageFull, model.ImageNew}).Draw(t, "image")
 		o.Deletes = rapid.SampledFrom([]model.DeleteBehavior{model.DeleteAllow, model.DeleteAllow, model.DeleteIgnore}).Draw(t, "deletes")
 		o.BatchBytes = rapid.SampledFrom([]int64{0, 1, 1000}).Draw(t, "batch bytes")
-		m := &machine{t: t, bucket: newTestBucket(t, o), weak: rapid.Bool().Draw(t, "weak hashes")}
+		m := &machine{t: t, cold: newMemoryCold(), bucket: newTestBucket(t, o), weak: rapid.Bool().Draw(t, "weak hashes")}
 		// The log may begin anywhere, also where the offsets in slots begin again from 0.
 		m.start = rapid.SampledFrom([]int64{0, chunkRows - 3, windowRows - 5, 3*windowRows + 100}).Draw(t, "start")
 		m.states = []modelState{{reference: reference{o, map[string]testRow{}}, end: m.start}}
+		m.open(t, nil, nil)
 		t.Repeat(map[string]func(*rapid.T){
 			"upsert": m.Upsert, "partial": m.Partial, "delete": m.Delete, "publish": m.Publish,
 			"abandon": m.Abandon, "snapshot": m.Snapshot, "reopen": m.Reopen, "": m.Check,
+			"retire": m.Retire, "save": m.Save,
 		})
 	})
 }

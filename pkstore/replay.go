@@ -35,7 +35,9 @@ func (b *Bucket) Replay(s Stored) error {
 		}
 	}
 	w.end = log.end
-	b.findReplayed(s, log)
+	if err := b.findReplayed(s, log); err != nil {
+		return fmt.Errorf("replaying the log of a keyed bucket: %w", err)
+	}
 	if err := b.commit(log, w.changes); err != nil {
 		return fmt.Errorf("replaying the log of a keyed bucket: %w", err)
 	}
@@ -44,7 +46,7 @@ func (b *Bucket) Replay(s Stored) error {
 
 // findReplayed fills changes with what the rows of a batch in w.rows, of the kinds in w.kinds, leave
 // of their keys.
-func (b *Bucket) findReplayed(s Stored, log *publishedLog) {
+func (b *Bucket) findReplayed(s Stored, log *publishedLog) error {
 	w := &b.writer
 	w.repeated.find(w.stated, func(x, y int32) bool {
 		return b.keys.Equal(s.View, w.rows[x], b.keys, s.View, w.rows[y])
@@ -65,9 +67,38 @@ func (b *Bucket) findReplayed(s Stored, log *publishedLog) {
 		firsts = append(firsts, row)
 	}
 	w.places = w.places[:0]
-	w.resolver.resolve(b, log, &Keys{View: s.View, Columns: b.keys, Hashes: w.hashes, Rows: firsts})
+	keys := Keys{View: s.View, Columns: b.keys, Hashes: w.hashes, Rows: firsts}
+	w.resolver.resolve(b, log, &keys)
+	defer w.resolver.forget()
+	if err := b.addReplaced(s, &keys); err != nil {
+		return err
+	}
 	for i, f := range w.resolver.found {
 		w.changes[i].before = f.offset()
 	}
-	clear(w.resolver.found)
+	return nil
+}
+
+// addReplaced adds to what was found in the index the rows below the log that changes replace. A key that is
+// inserted has none.
+func (b *Bucket) addReplaced(s Stored, keys *Keys) error {
+	w, rows := &b.writer, b.retired.Load()
+	if rows == nil {
+		return nil
+	}
+	w.resolver.missing = w.resolver.missing[:0]
+	for i, f := range w.resolver.found {
+		if kind := s.View.Value(b.change, keys.row(i)); f.batch == nil && model.ChangeType(kind[0]) != model.ChangeInsert {
+			w.resolver.missing = append(w.resolver.missing, int32(i))
+		}
+	}
+	if len(w.resolver.missing) == 0 {
+		return nil
+	}
+	var err error
+	if w.resolver.retired, _, err = b.fetch(rows, keys, w.resolver.missing, w.resolver.retired[:0]); err != nil {
+		return fmt.Errorf("reading rows from below the log: %w", err)
+	}
+	w.resolver.adopt(rows)
+	return nil
 }

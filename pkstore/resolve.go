@@ -43,13 +43,34 @@ func (f found) offset() int64 {
 	if f.batch == nil {
 		return noRow
 	}
-	return f.batch.Base + int64(f.row)
+	return f.batch.offset(f.row)
 }
 
 // resolver finds keys in the index. It keeps its memory between uses and is owned by one goroutine.
 type resolver struct {
 	slots []uint64
 	found []found
+
+	// missing are the keys that the index does not have, retired what the store has of them.
+	missing []int32
+	retired []found
+}
+
+// forget drops what was found: batches keep mapped segments.
+func (r *resolver) forget() {
+	clear(r.found)
+	clear(r.retired)
+	r.retired = r.retired[:0]
+}
+
+// findMissing notes the keys that were not found.
+func (r *resolver) findMissing() {
+	r.missing = r.missing[:0]
+	for i, f := range r.found {
+		if f.batch == nil {
+			r.missing = append(r.missing, int32(i))
+		}
+	}
 }
 
 // resolve finds the row that the index has for each key, in found. The passes over all keys are apart

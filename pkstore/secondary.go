@@ -18,6 +18,7 @@ import (
 // An entry is, from the top, 32 bits of the hash of the columns and 32 bits of the hash of the key.
 type secondaryIndex struct {
 	name    string
+	at      []int // the columns
 	columns *arrowipc.KeyColumns
 
 	// root is what readers see; nil until the index is built.
@@ -72,7 +73,7 @@ func (s *secondaryIndexes) find(name string) *secondaryIndex {
 }
 
 func newSecondaryIndex(name string, layout *arrowipc.Layout, columns []int) (*secondaryIndex, error) {
-	x := &secondaryIndex{name: name, tree: newEntryTree()}
+	x := &secondaryIndex{name: name, at: slices.Clone(columns), tree: newEntryTree()}
 	var err error
 	if x.columns, err = arrowipc.NewKeyColumns(layout, columns); err != nil {
 		return nil, fmt.Errorf("columns of index %q: %w", name, err)
@@ -101,8 +102,9 @@ func (b *Bucket) DropIndex(name string) {
 
 // pendingRows finds rows of the log that is published, or is about to be.
 type pendingRows struct {
-	log     *publishedLog
-	batches []pendingBatch
+	log      *publishedLog
+	batches  []pendingBatch
+	replaced map[int64]arrowipc.Pick // rows from below the log
 }
 
 func (p *pendingRows) at(offset int64) (arrowipc.Pick, error) {
@@ -116,6 +118,9 @@ func (p *pendingRows) at(offset int64) (arrowipc.Pick, error) {
 	}
 	batch, row := p.log.locate(offset)
 	if batch == nil {
+		if row, retired := p.replaced[offset]; retired {
+			return row, nil
+		}
 		return arrowipc.Pick{}, fmt.Errorf("the log has no row at offset %d", offset)
 	}
 	if err := batch.check(); err != nil {
@@ -134,6 +139,9 @@ func (b *Bucket) noteSecondary(log *publishedLog, changes []keyChange) error {
 	b.mu.Lock()
 	rows := pendingRows{log: log, batches: b.batches}
 	b.mu.Unlock()
+	if err := b.fetchReplaced(&rows, changes); err != nil {
+		return err
+	}
 	for _, x := range indexes {
 		if x.failed.Load() != nil {
 			continue

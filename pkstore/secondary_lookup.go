@@ -3,7 +3,6 @@ package pkstore
 import (
 	"cmp"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -55,7 +54,9 @@ func (b *Bucket) LookupBy(index string, keys Keys, into []Match) (matches []Matc
 			matchers.Put(m)
 		}
 	}()
-	asOf = b.matchSnapshot(m, x, &keys)
+	if asOf, err = b.matchSnapshot(m, x, &keys); err != nil {
+		return into, asOf, err
+	}
 	begin := 0
 	for i, end := range m.bounds {
 		row := keys.row(i)
@@ -74,36 +75,6 @@ func (b *Bucket) LookupBy(index string, keys Keys, into []Match) (matches []Matc
 		begin = end
 	}
 	return into, asOf, nil
-}
-
-// matchSnapshot finds the candidates of all keys as of one moment, and gives the end of the log then.
-func (b *Bucket) matchSnapshot(m *matcher, x *secondaryIndex, k *Keys) int64 {
-	for range lookupTries {
-		before := b.sequence.Load()
-		if before&1 == 0 {
-			log := b.log.Load()
-			m.collect(x.root.Load(), k)
-			m.resolve(b.index.directory.Load(), log, k)
-			if b.sequence.Load() == before {
-				return log.end
-			}
-		}
-		runtime.Gosched()
-	}
-	// There is no quiet moment. A few keys are looked up while Publish waits, many in a state of the
-	// index that stays as it is.
-	b.publishing.Lock()
-	log := b.log.Load()
-	m.collect(x.root.Load(), k)
-	if len(m.entries) <= matchesHeld {
-		defer b.publishing.Unlock()
-		m.resolve(b.index.directory.Load(), log, k)
-		return log.end
-	}
-	directory := b.index.frozenDirectory()
-	b.publishing.Unlock()
-	m.resolve(directory, log, k)
-	return log.end
 }
 
 // collect reads the entries of all keys.

@@ -1,6 +1,7 @@
 package pkstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,7 +78,8 @@ func (m *indexMachine) Reopen(t *rapid.T) {
 		}
 	}
 	m.builds = map[string]*IndexBuild{}
-	m.bucket = newTestBucket(t, m.last().options)
+	m.forget()
+	m.open(t, nil, nil)
 	if rapid.Bool().Draw(t, "first") {
 		m.Add(t)
 		m.Step(t)
@@ -204,11 +206,13 @@ func TestModelSecondary(t *testing.T) {
 				o.Image = rapid.SampledFrom([]model.ChangelogImage{model.ImageFull, model.ImageNew}).Draw(t, "image")
 				o.Deletes = model.DeleteAllow
 				m := &indexMachine{builds: map[string]*IndexBuild{}}
-				m.machine = machine{t: t, bucket: newTestBucket(t, o)}
+				m.machine = machine{t: t, cold: newMemoryCold()}
 				m.states = []modelState{{reference: reference{o, map[string]testRow{}}}}
+				m.open(t, nil, nil)
 				t.Repeat(map[string]func(*rapid.T){
 					"upsert": m.Upsert, "partial": m.Partial, "delete": m.Delete, "publish": m.Publish, "abandon": m.Abandon,
 					"reopen": m.Reopen, "add": m.Add, "step": m.Step, "drop": m.Drop, "": m.Check,
+					"retire": m.Retire,
 				})
 			})
 		})
@@ -246,13 +250,45 @@ func buildIndex(t failer, b *Bucket, name string) {
 
 // All of a request or nothing of it is found, by an index too, whatever runs at the same time.
 func TestLookupByWhileWriting(t *testing.T) {
-	b := newTestBucket(t, Options{})
+	t.Run("log", func(t *testing.T) { testLookupBy(t, newTestBucket(t, Options{}), func() bool { return false }) })
+	t.Run("retired", func(t *testing.T) {
+		b := newTestBucket(t, Options{})
+		store := openCold(t, ColdOptions{Dir: t.TempDir()})
+		defer closeCold(t, store)
+		if err := b.UseCold(store, ColdBucket{}, 1); err != nil {
+			t.Fatal(err)
+		}
+		r := Retirement{Times: testTimes, Durable: func(context.Context) error { return nil }}
+		testLookupBy(t, b, func() bool {
+			r.Before = b.End() - 2000
+			if _, err := b.Retire(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+			return true
+		})
+		if b.Stats().Boundary == 0 {
+			t.Error("no row was retired")
+		}
+	})
+}
+
+// testLookupBy runs a writer and lookups by an index, and beside them meanwhile as long as it gives true.
+func testLookupBy(t *testing.T, b *Bucket, meanwhile func() bool) {
 	const rows, texts = 6000, 3
 	fillTexts(t, b, 0, rows, texts)
 	buildIndex(t, b, "text")
 	keys := keysBy(t, []int{textColumn}, []testRow{{4: "text 0"}, {4: "text 1"}, {4: "text 2"}, {4: "text 3"}})
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
+	readers.Go(func() {
+		for meanwhile() {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
 	for range 2 {
 		readers.Go(func() {
 			for {

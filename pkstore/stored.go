@@ -29,6 +29,8 @@ func (s Stored) end() int64 { return s.Base + s.View.Rows() }
 // storedBatch is a Stored that remembers whether it was checked.
 type storedBatch struct {
 	Stored
+	// offsets are those of the rows of a batch that is not of the log; nil: they follow Base.
+	offsets  []int64
 	checked  atomic.Bool
 	checking sync.Mutex
 }
@@ -37,6 +39,14 @@ func newStoredBatch(s Stored) *storedBatch {
 	b := &storedBatch{Stored: s}
 	b.checked.Store(s.Check == nil)
 	return b
+}
+
+// offset is that of a row.
+func (b *storedBatch) offset(row int32) int64 {
+	if b.offsets != nil {
+		return b.offsets[row]
+	}
+	return b.Base + int64(row)
 }
 
 // check sees to it that all columns can be read.

@@ -77,7 +77,7 @@ func (w *writer) forget(failed bool, layout *arrowipc.Layout) {
 	clear(w.out)
 	clear(w.olds)
 	clear(w.news)
-	clear(w.resolver.found)
+	w.resolver.forget()
 	for _, batch := range w.temporary {
 		batch.Release()
 	}
@@ -181,6 +181,9 @@ func (b *Bucket) openKeys(c *Change, s *source) error {
 	b.findPending(c, s)
 	keys := Keys{View: c.Rows, Columns: s.keys, Hashes: c.Hashes, Rows: w.rows}
 	w.resolver.resolve(b, b.log.Load(), &keys)
+	if err := b.addRetired(&w.resolver, &keys); err != nil {
+		return fmt.Errorf("reading rows from below the log: %w", err)
+	}
 	for i, f := range w.resolver.found {
 		k := &w.keys[w.rows[i]]
 		k.before = f.offset()

@@ -12,6 +12,8 @@ type Retention struct {
 	Before int64
 	// Bytes bounds the files of the bucket: while they have more, the oldest segment goes. 0: no bound.
 	Bytes int64
+	// Until bounds all of this: a segment with rows at or behind it stays. 0: no bound.
+	Until int64
 	// KeepFrom is the logical start: a segment all of whose rows lie below it goes. See Trim.
 	KeepFrom int64
 }
@@ -68,6 +70,9 @@ func (b *Bucket) due(r Retention) (int, error) {
 		s.mu.RUnlock()
 		if !s.durable.Load() || limit > b.End() {
 			return i, nil // a rollback may still need it, or nobody could read its rows yet
+		}
+		if r.Until > 0 && limit > r.Until {
+			return i, nil
 		}
 		over := r.Bytes > 0 && total > r.Bytes
 		if !over && limit > b.trim() {

@@ -64,7 +64,7 @@ func (p *program) check(dir string, rebuild bool) error {
 	defer func() { _ = disk.Close() }()
 	findings := 0
 	var printing error
-	checked, err := engine.Check(disk, rebuild, func(found engine.Finding) {
+	checked, err := engine.CheckFolder(disk, dir, rebuild, func(found engine.Finding) {
 		findings++
 		f := finding{File: found.Path, Table: found.Table, Position: found.Position, Detail: found.Detail}
 		if found.FirstOffset >= 0 {

@@ -95,8 +95,10 @@ func (p *program) serve(ctx context.Context, settings config.Config) error {
 	}
 	defer func() { _ = disk.Close() }()
 	mappings := vfs.NewMappings()
+	fatal := engine.CatchFatal()
+	defer fatal.Restore()
 	store, err := engine.Open(ctx, engine.Options{
-		FS: disk, Mappings: mappings, Entropy: rand.Reader, Logger: logger, SegmentBytes: settings.SegmentBytes,
+		FS: disk, Folder: settings.Data, Fatal: fatal, Mappings: mappings, Entropy: rand.Reader, Logger: logger, SegmentBytes: settings.SegmentBytes,
 	})
 	if errors.Is(err, vfs.ErrLocked) {
 		return fmt.Errorf("the data folder %s is in use by another server; stop it, or choose another folder with --data", settings.Data)
@@ -125,7 +127,22 @@ func (p *program) serveEngine(ctx context.Context, store *engine.Engine, mapping
 	p.reportStart(server, store.Status().Recovery, settings, logger)
 	ctx, interrupted, stop := p.watchSignals(ctx, server, logger)
 	defer stop()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() {
+		select {
+		case <-store.Failed():
+		case <-ctx.Done():
+		}
+		end()
+	})
 	err = server.Serve(ctx)
+	end()
+	if failure := store.Err(); failure != nil {
+		return errors.Join(err, fmt.Errorf("the server had to end: %w", failure))
+	}
 	if err == nil && interrupted.Load() {
 		return errInterrupted
 	}

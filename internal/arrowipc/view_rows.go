@@ -80,8 +80,10 @@ var bools = [2]byte{0, 1}
 // bool one byte that is 0 or 1, of a string or binary in any form its bytes. Of a null and of a nested
 // column it is nil, and where the offsets or the view of the value lead outside. It panics on a column
 // or row that is not there.
-func (v *View) Value(column int, row int32) []byte {
-	c, at := v.column(column), int64(row)
+func (v *View) Value(column int, row int32) []byte { return v.column(column).value(int64(row)) }
+
+// value is View.Value of the column.
+func (c *vector) value(at int64) []byte {
 	if c.isNull(at) {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
+	"github.com/headrace/headrace/pkstore"
 	"github.com/headrace/headrace/replication"
 	"github.com/headrace/headrace/streams"
 )
@@ -46,17 +47,25 @@ type checker struct {
 	options  streams.Options
 	extents  map[string]replication.Extent // of the segments that may still grow, by path
 	// newest are the base offsets of these, by the bucket's folder; nil: the commit file cannot tell.
-	newest   map[string]int64
-	report   func(Finding)
-	checked  Checked
-	rebuild  bool
+	newest  map[string]int64
+	report  func(Finding)
+	checked Checked
+	rebuild bool
+	// openCold opens a store of retired rows; nil: they are not looked at.
+	openCold func(path string) (pkstore.ColdStore, error)
 	database map[string]bool
 }
 
 // Check reads every byte of a data folder that no server uses and reports what is damaged. It
 // changes nothing, unless rebuild is set: then definitions that cannot be read are made anew from
 // the segments of their tables.
+//
+// Rows of primary-key tables whose segments are gone are not looked at: see CheckFolder.
 func Check(files vfs.FS, rebuild bool, report func(Finding)) (Checked, error) {
+	return check(files, nil, rebuild, report)
+}
+
+func check(files vfs.FS, openCold func(string) (pkstore.ColdStore, error), rebuild bool, report func(Finding)) (Checked, error) {
 	lock, err := files.Lock(lockFile)
 	if err != nil {
 		return Checked{}, fmt.Errorf("lock the data folder: %w", err)
@@ -64,7 +73,7 @@ func Check(files vfs.FS, rebuild bool, report func(Finding)) (Checked, error) {
 	restored := &overlay{FS: files, patches: map[string][]patch{}}
 	c := &checker{
 		files: files, restored: restored, options: streams.Options{FS: restored, Trash: trashDir},
-		extents: map[string]replication.Extent{}, report: report, rebuild: rebuild, database: map[string]bool{},
+		extents: map[string]replication.Extent{}, report: report, rebuild: rebuild, openCold: openCold, database: map[string]bool{},
 	}
 	err = errors.Join(c.run(), lock.Close())
 	return c.checked, err
@@ -154,6 +163,11 @@ func (c *checker) table(dir string) error {
 	keyed, err := c.newKeyedCheck(definition)
 	if err != nil {
 		c.found(Finding{Path: dir + "/" + tableFile, Table: name, Detail: err.Error()})
+	}
+	if keyed != nil {
+		if keyed.cold = keyed.openCold(definition, dir); keyed.cold != nil {
+			defer keyed.cold.close()
+		}
 	}
 	err = c.segments(dir, func(segment string, next int64) error {
 		if c.isLeftOver(segment) {

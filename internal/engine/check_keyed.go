@@ -20,10 +20,11 @@ type keyedCheck struct {
 	keys    *arrowipc.RowHasher
 	rows    *arrowipc.RowHasher
 	full    bool
+	cold    *coldCheck // nil: there are no retired rows
 
 	// bucket is the folder of the bucket that is being folded, next the offset that follows.
-	bucket string
-	next   int64
+	bucket      string
+	start, next int64
 	// whole says that no change is missing before next; without the first ones, nothing is known of
 	// keys that did not occur.
 	whole    bool
@@ -36,8 +37,9 @@ type keyedCheck struct {
 
 // foldedRow is what a key has: the hash of its row, or nothing.
 type foldedRow struct {
-	hash uint64
-	live bool
+	hash   uint64
+	live   bool
+	offset int64 // of the newest change
 }
 
 // replacedRow is a -U whose +U comes next.
@@ -86,8 +88,8 @@ func (k *keyedCheck) segment(name string, end int64, damaged bool) error {
 	if bucket := path.Dir(name); bucket != k.bucket {
 		k.end()
 		*k = keyedCheck{
-			checker: k.checker, table: k.table, layout: k.layout, keys: k.keys, rows: k.rows, full: k.full,
-			bucket: bucket, next: baseOffset(path.Base(name)), whole: baseOffset(path.Base(name)) == 0, known: map[uint64]foldedRow{},
+			checker: k.checker, table: k.table, layout: k.layout, keys: k.keys, rows: k.rows, full: k.full, cold: k.cold,
+			bucket: bucket, start: baseOffset(path.Base(name)), next: baseOffset(path.Base(name)), whole: baseOffset(path.Base(name)) == 0, known: map[uint64]foldedRow{},
 		}
 	}
 	if damaged || baseOffset(path.Base(name)) != k.next {
@@ -126,7 +128,7 @@ func (k *keyedCheck) batch(segment string, v streams.Visited) error {
 	for row := range int32(batch.Rows) {
 		offset := v.Base + int64(row)
 		kind := model.ChangeType(view.Value(change, row)[0])
-		if fault := k.change(kind, k.keyHashes[row], k.rowHashes[row]); fault != "" {
+		if fault := k.change(kind, k.keyHashes[row], k.rowHashes[row], offset); fault != "" {
 			k.find(segment, v.Position, offset, fault)
 		}
 		if k.known == nil {
@@ -141,7 +143,7 @@ func (k *keyedCheck) batch(segment string, v streams.Visited) error {
 }
 
 // change folds one row of the changelog, and says what is wrong with it; "" if nothing is.
-func (k *keyedCheck) change(kind model.ChangeType, key, row uint64) string {
+func (k *keyedCheck) change(kind model.ChangeType, key, row uint64, offset int64) string {
 	waited := k.replaced
 	k.replaced = replacedRow{}
 	if waited.waits && (kind != model.ChangeUpdateAfter || key != waited.key) {
@@ -154,11 +156,11 @@ func (k *keyedCheck) change(kind model.ChangeType, key, row uint64) string {
 	switch {
 	case k.known == nil:
 	case kind != model.ChangeDelete:
-		k.known[key] = foldedRow{row, true}
-	case k.whole:
+		k.known[key] = foldedRow{row, true, offset}
+	case k.whole && k.cold == nil:
 		delete(k.known, key)
 	default:
-		k.known[key] = foldedRow{}
+		k.known[key] = foldedRow{offset: offset}
 	}
 	return fault
 }
@@ -192,6 +194,9 @@ func (k *keyedCheck) misfit(kind model.ChangeType, key, row uint64, waited bool)
 func (k *keyedCheck) end() {
 	if k.known != nil && k.replaced.waits {
 		k.find(k.replaced.segment, k.replaced.position, k.replaced.offset, "-U is the last row")
+	}
+	if k.cold != nil && k.bucket != "" {
+		k.cold.compare(k.bucket, k.start, k.known)
 	}
 }
 

@@ -25,6 +25,7 @@ type history struct {
 func crashOptions(files vfs.FS) Options {
 	options := testOptions(files)
 	options.JournalBytes, options.CommitBytes = 4<<10, 24<<10
+	options.OpenCold = filesColdOf(files)
 	return options
 }
 
@@ -141,7 +142,7 @@ func crashes(mem *vfs.Mem, seed uint64, level string) map[string]crash {
 // synced, and made anew.
 func checkUndamaged(t *testing.T, what string, files *vfs.Mem) {
 	t.Helper()
-	_, err := Check(files, false, func(f Finding) {
+	_, err := check(files, filesColdOf(files), false, func(f Finding) {
 		if path.Ext(f.Path) != ".index" {
 			t.Errorf("%s: check finds %+v", what, f)
 		}

@@ -60,12 +60,16 @@ type Engine struct {
 
 	draining  chan struct{} // closed when followers have to end
 	drainOnce sync.Once
-	stopped   context.CancelFunc // ends the maintenance
-	owned     sync.WaitGroup     // every goroutine of the engine
-	upkeep    upkeep
-	builds    indexBuilds
-	counters  counters
-	recovery  Recovery
+	// dead is closed when the server must end.
+	dead       chan struct{}
+	failedOnce sync.Once
+	cause      error              // set before dead is closed
+	stopped    context.CancelFunc // ends the maintenance
+	owned      sync.WaitGroup     // every goroutine of the engine
+	upkeep     upkeep
+	builds     indexBuilds
+	counters   counters
+	recovery   Recovery
 }
 
 // counters count since the start.
@@ -96,6 +100,7 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 	e := &Engine{
 		options: options, budget: semaphore.NewWeighted(options.IngestBytes),
 		queue: make(chan *request, requestQueue), syncs: make(chan *group, syncQueue), draining: make(chan struct{}),
+		dead: make(chan struct{}),
 	}
 	e.plans.engine = e
 	e.builds.slots = make(chan struct{}, indexBuildsMax)
@@ -136,6 +141,11 @@ func (e *Engine) Close(context.Context) error {
 	}
 	e.stopped()
 	e.endBuilds()
+	for _, t := range e.catalog.all() {
+		if t.keyed != nil {
+			t.keyed.cold.cancel()
+		}
+	}
 	e.owned.Wait()
 	e.saveIndexes(true)
 	errs := []error{e.failedError()}

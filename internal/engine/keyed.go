@@ -24,6 +24,8 @@ type keyedTable struct {
 	// publishing is held while a group is published and while a state is fixed, so that a state over
 	// several buckets has all of a request or nothing of it.
 	publishing sync.Mutex
+	// cold has the rows below the logs.
+	cold *tableCold
 	// numbered are the columns that get a number where a row is inserted, defaults the values of all
 	// others that a row which is inserted does not name.
 	numbered []int
@@ -35,7 +37,7 @@ func newKeyedTable(t *table, definition *model.Table) (*keyedTable, error) {
 	if !definition.Keyed() {
 		return nil, nil
 	}
-	k := &keyedTable{routed: slices.Equal(definition.PrimaryKey, definition.BucketKey)}
+	k := &keyedTable{cold: newTableCold(), routed: slices.Equal(definition.PrimaryKey, definition.BucketKey)}
 	for _, name := range definition.PrimaryKey {
 		k.key = append(k.key, t.layout.ColumnIndex(name))
 	}
@@ -88,9 +90,19 @@ func (t *table) keyedOptions(definition *model.Table, k *keyedTable, bucket int3
 
 // openKeyed makes the state of a bucket: from its index file, and from what the log has behind it.
 func (t *table) openKeyed(b *bucket) error {
-	if !t.loadIndex(b) {
+	cold, err := t.openCold(false)
+	if err != nil {
+		return err
+	}
+	if err := b.checkBoundary(cold); err != nil {
+		return err
+	}
+	if !t.loadIndex(b, cold) {
 		store, err := pkstore.NewBucket(t.keyedOptions(t.definition.Load(), t.keyed, b.number))
 		if err != nil {
+			return err
+		}
+		if err := b.useCold(store, cold); err != nil {
 			return err
 		}
 		b.keyed = store

@@ -67,8 +67,27 @@ func keyedCrashWorkload(t *testing.T, files vfs.FS, level string) map[string]*ke
 		if number == 10 {
 			e.Maintain(t.Context())
 		}
+		if number == 6 || number == 12 {
+			if err := retireSome(t, e, random, tables); err != nil {
+				return tables
+			}
+		}
 	}
 	return tables
+}
+
+// retireSome retires the rows of all tables below some offset of each bucket.
+func retireSome(t *testing.T, e *Engine, random *rand.Rand, tables map[string]*keyedHistory) error {
+	for _, table := range slices.Sorted(maps.Keys(tables)) {
+		for _, b := range e.catalog.lookup(name(t, table)).opened() {
+			if end := b.keyed.End(); end > 0 {
+				if err := e.retireBucket(t.Context(), b, random.Int64N(end+1)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // TestKeyedCrashAtEveryCall fails each call to the disk in turn, kills the server or cuts the power in

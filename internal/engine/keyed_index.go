@@ -41,7 +41,7 @@ func (e *Engine) saveIndexes(atEnd bool) {
 		}
 		for _, b := range t.opened() {
 			behind := b.keyed.End() - b.indexed
-			if behind == 0 || !atEnd && behind < max(indexChanges, b.keyed.Stats().Keys/indexShare) {
+			if behind == 0 || !atEnd && b.indexed >= 0 && behind < max(indexChanges, b.keyed.Stats().Keys/indexShare) {
 				continue
 			}
 			if err := b.saveIndex(); err != nil && t.err() == nil {
@@ -81,8 +81,8 @@ func (b *bucket) saveIndex() error {
 }
 
 // loadIndex makes a bucket's state from its index file; false where that does not fit.
-func (t *table) loadIndex(b *bucket) bool {
-	store, err := t.tryIndex(b)
+func (t *table) loadIndex(b *bucket, cold pkstore.ColdStore) bool {
+	store, err := t.tryIndex(b, cold)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.engine.options.Logger.Warn("the index of keys cannot be used, the log is read instead",
@@ -96,7 +96,7 @@ func (t *table) loadIndex(b *bucket) bool {
 
 var errIndexUnfit = errors.New("the log is not the one that it was made of")
 
-func (t *table) tryIndex(b *bucket) (*pkstore.Bucket, error) {
+func (t *table) tryIndex(b *bucket, cold pkstore.ColdStore) (*pkstore.Bucket, error) {
 	content, err := readFile(t.engine.options.FS, join(t.dir(), b.indexFile()))
 	if err != nil {
 		return nil, err
@@ -112,8 +112,11 @@ func (t *table) tryIndex(b *bucket) (*pkstore.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if start != b.Start() || end > b.End() {
+	if start < b.Start() || end > b.End() {
 		return nil, fmt.Errorf("%w: it has the offsets %d to %d, the log %d to %d", errIndexUnfit, start, end, b.Start(), b.End())
+	}
+	if err := b.useCold(store, cold); err != nil {
+		return nil, err
 	}
 	chain := binary.LittleEndian.Uint32(content[4:])
 	var stored []pkstore.Stored

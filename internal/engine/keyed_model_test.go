@@ -159,6 +159,7 @@ func TestKeyedModel(t *testing.T) {
 					m.options = func(files vfs.FS) Options {
 						o := testOptions(files)
 						o.JournalBytes = -1
+						o.OpenCold = filesColdOf(files)
 						return o
 					}
 				}
@@ -167,7 +168,7 @@ func TestKeyedModel(t *testing.T) {
 				defer func() { closeEngine(t, m.e) }()
 				r.Repeat(map[string]func(*rapid.T){
 					"write": m.write, "write 2": m.write, "write 3": m.write, "retry": m.retry, "plan": m.plan,
-					"restart": m.restart, "crash": m.crash, "maintain": func(*rapid.T) { m.e.Maintain(t.Context()) },
+					"restart": m.restart, "retire": m.retire, "crash": m.crash, "maintain": func(*rapid.T) { m.e.Maintain(t.Context()) },
 					"": m.check,
 				})
 			})
@@ -264,18 +265,20 @@ func TestKeyedOptionsDoNotMatter(t *testing.T) {
 		buckets            int32
 		segment, journal   int64
 		restarts, unsynced bool
+		retires            int64 // after how many requests rows are retired; 0: never
 	}
 	variants := []variant{
 		{buckets: 1, segment: 1 << 20}, {buckets: 1, segment: 64 << 10, restarts: true}, {buckets: 7, segment: 128 << 10, journal: -1},
 		{buckets: 3, segment: 64 << 10, journal: 1 << 10, restarts: true}, {buckets: 16, segment: 1 << 20, unsynced: true},
 		{buckets: 2, segment: 64 << 10, journal: -1, restarts: true, unsynced: true},
+		{buckets: 1, segment: 64 << 10, retires: 1}, {buckets: 4, segment: 64 << 10, restarts: true, retires: 5},
 	}
 	for _, form := range keyedForms {
 		var first keyedState
 		var changes map[int64][]cell
 		for i, v := range variants {
 			options := testOptions(vfs.NewMem(vfs.MemOptions{}))
-			options.SegmentBytes, options.JournalBytes = v.segment, v.journal
+			options.SegmentBytes, options.JournalBytes, options.OpenCold = v.segment, v.journal, filesColdOf(options.FS)
 			e := open(t, options)
 			set := maps.Clone(form.options)
 			if v.unsynced {
@@ -289,6 +292,9 @@ func TestKeyedOptionsDoNotMatter(t *testing.T) {
 			for number := range int64(60) {
 				if _, err := form.randomRequest(random, 100).write(t, e, "t", &Sequence{"p", 1, number}); err != nil {
 					t.Fatal(err)
+				}
+				if v.retires > 0 && number%v.retires == 0 {
+					retireAllBut(t, e, number)
 				}
 				if v.restarts && number%7 == 3 {
 					closeEngine(t, e)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,18 +43,25 @@ func TestKeyedStress(t *testing.T) {
 	if testing.Short() {
 		duration = 500 * time.Millisecond
 	}
-	for _, level := range []string{"os", "fsync"} {
-		t.Run(level, func(t *testing.T) {
+	for _, name := range []string{"os", "fsync", "retiring"} {
+		t.Run(name, func(t *testing.T) {
+			level := strings.Replace(name, "retiring", "os", 1)
 			options := testOptions(vfs.NewMem(vfs.MemOptions{}))
 			options.MarkDelay, options.MaintenancePeriod = 5*time.Millisecond, 20*time.Millisecond
-			s := &keyedStress{t: t, e: open(t, options)}
+			work := []func(context.Context, *rand.Rand){}
+			s := &keyedStress{t: t}
+			if name == "retiring" { // which is for the goroutine of the maintenance
+				options.MaintenancePeriod, options.OpenCold = time.Hour, filesColdOf(options.FS)
+				work = append(work, s.retire)
+			}
+			s.e = open(t, options)
 			s.fill(level)
 			ctx, cancel := context.WithTimeout(t.Context(), duration)
 			defer cancel()
 			var working sync.WaitGroup
-			for i, work := range []func(context.Context, *rand.Rand){
+			for i, work := range append(work,
 				s.move, s.move, s.move, s.pair, s.pair, s.churn, s.look, s.look, s.scan, s.scan, s.plan, s.follow, s.follow,
-			} {
+			) {
 				random := rand.New(rand.NewPCG(uint64(i), 9))
 				working.Go(func() {
 					for ctx.Err() == nil && !t.Failed() {
@@ -75,6 +83,18 @@ func TestKeyedStress(t *testing.T) {
 			}
 		})
 	}
+}
+
+// retire moves rows of all buckets below their logs, now and then most of them.
+func (s *keyedStress) retire(ctx context.Context, random *rand.Rand) {
+	for _, b := range s.e.catalog.lookup(name(s.t, "t")).opened() {
+		if end := b.keyed.End(); end > 0 {
+			if err := s.e.retireBucket(ctx, b, end-random.Int64N(min(end, 3000))); err != nil && ctx.Err() == nil {
+				s.t.Error(err)
+			}
+		}
+	}
+	s.e.Maintain(ctx)
 }
 
 func (s *keyedStress) fill(level string) {

@@ -88,6 +88,7 @@ func (e *Engine) Maintain(ctx context.Context) {
 		}
 	}
 	e.expireAll(ctx, now)
+	e.retireAll(ctx, now)
 	e.saveIndexes(false)
 	e.retainAll(ctx, now)
 	if e.options.Mappings.Len() > mappingsMax {
@@ -110,7 +111,7 @@ func (e *Engine) retainAll(ctx context.Context, now time.Time) {
 	var due []*table
 	for _, t := range e.catalog.all() {
 		if t.keyed != nil {
-			continue // any segment may hold live rows
+			continue // any segment may hold live rows: retireAll
 		}
 		if options := t.options.Load(); options.TTL > 0 || options.MaxBytes > 0 || len(t.logicalStarts()) > 0 {
 			due = append(due, t)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
+	"github.com/headrace/headrace/pkstore"
 	"github.com/headrace/headrace/streams"
 )
 
@@ -17,6 +18,13 @@ import (
 type Options struct {
 	// FS holds the data folder. Required.
 	FS vfs.FS
+	// Folder is the data folder as the operating system knows it: rows of primary-key tables whose segments go
+	// are kept in files that FS does not see. Without it, and without OpenCold, no segment of such a table goes.
+	Folder string
+	// Fatal catches what would end the process; nil: nothing is caught. See pkstore.CatchFatal.
+	Fatal *pkstore.FatalCatcher
+	// OpenCold opens the store of a table's retired rows in a folder of FS. Default: pkstore.OpenCold, in Folder.
+	OpenCold func(path string) (pkstore.ColdStore, error)
 	// Mappings finds the mapped segment that a slice lies in. Default: a registry of the engine's own.
 	Mappings *vfs.Mappings
 	// Clock tells the time. Default: the machine's.

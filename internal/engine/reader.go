@@ -245,6 +245,9 @@ func (r *Reader) stopFollowing() error {
 // advanceState makes the next rows of the state wait, until it is read.
 func (r *Reader) advanceState() error {
 	more, err := r.state.advance()
+	if gone := r.table.err(); err != nil && gone != nil {
+		return gone
+	}
 	if err == nil && !more {
 		r.state.close()
 		r.state = nil

@@ -126,7 +126,11 @@ func (x *expiry) expireBucket(ctx context.Context, b *bucket) error {
 		if err != nil {
 			return err
 		}
-		if x.column < 0 && live.Keep.(*streams.Stored).Time() < x.before || x.column >= 0 {
+		if live.Times != nil || x.column >= 0 {
+			if err := x.collect(live); err != nil {
+				return err
+			}
+		} else if live.Keep.(*streams.Stored).Time() < x.before {
 			if err := x.collect(live); err != nil {
 				return err
 			}
@@ -177,7 +181,7 @@ func (x *expiry) collect(live pkstore.Live) error {
 			}
 		}
 		for row := range live.All() {
-			if x.column < 0 || !live.View.IsNull(x.column, row) && x.unit(live.View.Value(x.column, row)) < x.before {
+			if x.isOver(live, row) {
 				x.add(live, row)
 			}
 		}
@@ -185,9 +189,20 @@ func (x *expiry) collect(live pkstore.Live) error {
 	})
 }
 
+// isOver says that a row is old enough. Without a column, a batch of the log is as a whole.
+func (x *expiry) isOver(live pkstore.Live, row int32) bool {
+	switch {
+	case x.column >= 0:
+		return !live.View.IsNull(x.column, row) && x.unit(live.View.Value(x.column, row)) < x.before
+	case live.Times != nil:
+		return live.Times[row] < x.before
+	}
+	return true
+}
+
 func (x *expiry) add(live pkstore.Live, row int32) {
 	x.picks = append(x.picks, arrowipc.Pick{View: live.View, Row: row})
-	x.expected = append(x.expected, live.Base+int64(row))
+	x.expected = append(x.expected, live.Offset(row))
 }
 
 // delete sends the deletion of the rows that were collected, and waits for it.

@@ -189,9 +189,13 @@ func (s *stateReader) gather(live pkstore.Live) error {
 			row = live.Rows[i]
 		}
 		s.picks = append(s.picks, arrowipc.Pick{View: live.View, Row: row})
-		s.rows.offsets = append(s.rows.offsets, live.Base+int64(row))
+		s.rows.offsets = append(s.rows.offsets, live.Offset(row))
 	}
-	s.time = live.Keep.(*streams.Stored).Time()
+	if live.Times != nil {
+		s.time = slices.Max(live.Times)
+	} else {
+		s.time = live.Keep.(*streams.Stored).Time()
+	}
 	if s.reader.scan.SystemColumns {
 		if err := s.gatherTimes(live); err != nil {
 			return err
@@ -212,16 +216,15 @@ func (s *stateReader) gather(live pkstore.Live) error {
 
 // gatherTimes notes when the rows that were picked last were appended.
 func (s *stateReader) gatherTimes(live pkstore.Live) error {
-	runs, err := live.Keep.(*streams.Stored).Runs()
-	if err != nil {
-		return err
-	}
-	at := 0
-	for _, pick := range s.picks {
-		for at < len(runs)-1 && int64(pick.Row) >= runs[at].RowStart+runs[at].Rows {
-			at++
+	times := func(row int32) int64 { return live.Times[row] }
+	if live.Times == nil {
+		var err error
+		if times, err = appendTimes(live.Stored); err != nil {
+			return err
 		}
-		s.rows.micros = append(s.rows.micros, runs[at].Time)
+	}
+	for _, pick := range s.picks {
+		s.rows.micros = append(s.rows.micros, times(pick.Row))
 	}
 	return nil
 }

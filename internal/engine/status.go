@@ -32,6 +32,8 @@ type TableStatus struct {
 	// that looking at the status opens nothing.
 	OpenedBuckets int
 	Rows, Bytes   int64
+	// RetiredKeys are those of Keys whose rows are below the logs, in the store on disk.
+	RetiredKeys int64
 	// Keys, IndexBytes and LiveBytes are for primary-key tables: the keys, and the memory of the index
 	// and of the bitmaps of live rows.
 	Keys, IndexBytes, LiveBytes int64
@@ -64,6 +66,7 @@ func (e *Engine) Status() Status {
 			}
 			state := b.keyed.Stats()
 			entry.Keys += state.Keys
+			entry.RetiredKeys += state.RetiredKeys
 			entry.IndexBytes += state.IndexBytes + state.SecondaryBytes
 			entry.LiveBytes += state.LiveBytes
 		}

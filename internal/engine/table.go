@@ -53,6 +53,8 @@ type bucket struct {
 	keyed *pkstore.Bucket
 	// indexed is the offset up to which the index file goes; for the maintenance.
 	indexed int64
+	// retires says that keyed has a store for retired rows; for who opens the bucket, then for the maintenance.
+	retires bool
 	// indexes are the secondary indexes of keyed.
 	indexes bucketIndexes
 }
@@ -255,6 +257,9 @@ func (t *table) close(cause error) error {
 		if err := b.Close(cause); err != nil && failed == nil {
 			failed = err
 		}
+	}
+	if t.keyed != nil {
+		failed = errors.Join(failed, t.closeCold())
 	}
 	return failed
 }

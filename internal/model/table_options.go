@@ -96,14 +96,17 @@ func TableOptions() []OptionSpec {
 		{optionDelete, "choice", "allow", deleteRange, true,
 			"Primary-key tables: what becomes of a deletion."},
 		{optionIndexMaxBytes, "size", "0", maxBytesRange, false,
-			"Primary-key tables: memory of the index of keys; 0 means no bound."},
+			"Primary-key tables: memory of the index of keys, in equal shares for the buckets. Past it, the rows that were written " +
+				"longest ago move to a store on disk, where lookups take longer; 0 means no bound."},
 		{optionDurability, "level", "fsync", "memory, os, fsync", true,
 			"What an acknowledged row survives: nothing (memory), a kill of the server (os), a power cut (fsync). " +
 				"A put may ask for more, never for less."},
 		{optionMaxBytes, "size", "0", maxBytesRange, true,
-			"Size of the table's log past which its oldest segments are removed, in equal shares for the buckets; 0 means no bound."},
+			"Size of the table's log past which its oldest segments are removed, in equal shares for the buckets; 0 means no bound. " +
+				"In a primary-key table that is the changelog: no row of the table goes."},
 		{optionTTL, "duration", "0", ttlRange, true,
-			"Time after which rows are removed, counted from when they were appended; 0 means never."},
+			"Time after which rows are removed, counted from when they were appended; 0 means never. " +
+				"In a primary-key table that is the changelog: no row of the table goes, see row.ttl."},
 		{optionAggregatePrefix + "COLUMN", "function", "last_value_ignore_nulls", aggregateRange, false,
 			"Primary-key tables, merge.engine aggregation: how the values of a column are merged."},
 		{optionMerge, "choice", "last-row", mergeRange, false,

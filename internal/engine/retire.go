@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
+	"github.com/headrace/headrace/streams"
+)
+
+const (
+	// retireOffsets is how much of a log is retired at once: what is cut off is done again from its beginning.
+	retireOffsets = 1 << 19
+	// An index above its bound is brought to this part of it, so that it is not done again at once.
+	indexShareKept, indexShareOf = 3, 4
+)
+
+// retireAll moves the live rows of the oldest parts of primary-key tables below their logs, where the options
+// want their segments to go or their indexes to be smaller, and removes the segments.
+func (e *Engine) retireAll(ctx context.Context, now time.Time) {
+	if !e.options.retires() {
+		return
+	}
+	for _, t := range e.catalog.all() {
+		if t.keyed == nil || e.failed() != nil {
+			continue
+		}
+		if err := e.retireTable(ctx, t, now); err != nil && ctx.Err() == nil && t.err() == nil {
+			e.options.Logger.Warn("retire rows", "table", t.definition.Load().Name, "error", err)
+		}
+	}
+}
+
+func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(t.keyed.cold.closing, stop)()
+	options := t.options.Load()
+	bounded := options.TTL > 0 || options.MaxBytes > 0 || options.IndexMaxBytes > 0
+	var errs []error
+	for number := range t.definition.Load().Buckets {
+		// Without bounds, only what was cut off is brought to its end, and that in buckets that are used.
+		if !t.written(number) || !bounded && !t.isOpen(number) {
+			continue
+		}
+		b, err := t.bucket(number)
+		if err != nil {
+			return err
+		}
+		retention := t.retention(now)
+		before, err := b.retireBefore(retention)
+		if err == nil {
+			err = e.retireBucket(ctx, b, before)
+		}
+		if err == nil {
+			err = e.removeRetired(ctx, b, retention)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("bucket %d: %w", number, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// retention gives what of the log of each bucket the options of the table let go.
+func (t *table) retention(now time.Time) streams.Retention {
+	options := t.options.Load()
+	r := streams.Retention{Bytes: options.MaxBytes / int64(t.definition.Load().Buckets)}
+	if options.TTL > 0 {
+		r.Before = now.Add(-options.TTL).UnixMicro()
+	}
+	return r
+}
+
+// retireBefore gives the offset below which rows are due to be retired.
+func (b *bucket) retireBefore(r streams.Retention) (before int64, err error) {
+	if r.Before > 0 || r.Bytes > 0 {
+		if before, err = b.Due(r); err != nil {
+			return 0, err
+		}
+	}
+	stats := b.keyed.Stats()
+	if !stats.OverBudget {
+		return before, nil
+	}
+	bound := b.table.options.Load().IndexMaxBytes / int64(b.table.definition.Load().Buckets)
+	indexed := float64(stats.Keys - stats.RetiredKeys)
+	kept := int64(indexed * float64(bound) / float64(stats.IndexBytes) * indexShareKept / indexShareOf)
+	return max(before, b.keyed.OffsetKeeping(kept)), nil
+}
+
+// retireBucket moves the live rows below an offset, some at a time.
+func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) error {
+	stats := b.keyed.Stats()
+	if before <= stats.Boundary && stats.Start >= stats.Boundary {
+		return nil
+	}
+	if !b.retires {
+		cold, err := b.table.openCold(true)
+		if err != nil {
+			return err
+		}
+		if err := b.useCold(b.keyed, cold); err != nil {
+			return err
+		}
+	}
+	began, moved := e.options.Clock.Now(), int64(0)
+	for at := max(stats.Boundary, stats.Start); ; {
+		at = min(at+retireOffsets, max(before, stats.Boundary))
+		n := int64(0)
+		err := streams.Guard(func() (err error) {
+			n, err = b.keyed.Retire(ctx, pkstore.Retirement{Before: at, Times: appendTimes, Durable: func(ctx context.Context) error {
+				return e.Flush(ctx, model.Fsync)
+			}})
+			return err
+		})
+		if moved += n; err != nil {
+			return err
+		}
+		if at >= before {
+			break
+		}
+	}
+	b.indexed = -1 // the index file has keys that have gone
+	e.options.Logger.Info("rows retired", "table", b.table.definition.Load().Name, "bucket", b.number,
+		"rows", moved, "boundary", b.keyed.Stats().Boundary, "took", e.options.Clock.Now().Sub(began))
+	return nil
+}
+
+// removeRetired removes the segments that may go and whose live rows are retired.
+func (e *Engine) removeRetired(ctx context.Context, b *bucket, r streams.Retention) error {
+	if r.Until = b.keyed.Stats().Boundary; r.Until <= b.Start() {
+		return nil
+	}
+	due, err := b.Due(r)
+	if err != nil || due <= b.Start() && !b.Sealing() {
+		return err
+	}
+	// A recovery must not look for a segment in order to decide whether a group is whole.
+	marked := func() error {
+		e.mark()
+		return e.failedError()
+	}
+	if err := e.control(ctx, marked); err != nil {
+		return err
+	}
+	if err := e.keepProducers(ctx, b.table); err != nil {
+		return err
+	}
+	if b.Sealing() {
+		e.roll(ctx, b)
+	}
+	removed, err := b.Retain(r)
+	if removed > 0 {
+		e.options.Logger.Info("segments retired", "table", b.table.definition.Load().Name, "bucket", b.number, "bytes", removed)
+	}
+	return err
+}
