@@ -152,7 +152,7 @@ func newAggregate(function AggregateFunction, t arrow.DataType) (one aggregate, 
 		return one, "there is no function " + name
 	}
 	if !ok {
-		return one, name + " does not take values of type " + t.String()
+		return one, name + " does not take values of type " + model.FormatType(t)
 	}
 	return one, ""
 }

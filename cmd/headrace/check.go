@@ -89,7 +89,8 @@ func (p *program) check(dir string, rebuild bool) error {
 	if printing != nil {
 		return printing
 	}
-	p.note("%d tables, %d segments, %s read: %d findings", checked.Tables, checked.Segments, formatBytes(float64(checked.Bytes)), findings)
+	p.note("%s, %s, %s read: %s", counted(checked.Tables, "table"), counted(checked.Segments, "segment"),
+		formatBytes(float64(checked.Bytes)), counted(findings, "finding"))
 	if checked.Rebuilt > 0 {
 		p.note("%d definitions of tables made anew", checked.Rebuilt)
 	}

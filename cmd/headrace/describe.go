@@ -30,6 +30,7 @@ type tableDescription struct {
 	CreatedAt     string            `json:"created_at"`
 	BucketCount   int32             `json:"bucket_count"`
 	Buckets       []bucketStats     `json:"buckets"`
+	Indexes       []indexStats      `json:"indexes"`
 
 	rows int64 // from TableStats
 }
@@ -39,6 +40,16 @@ type bucketStats struct {
 	Start  int64 `json:"start"`
 	End    int64 `json:"end"`
 	Bytes  int64 `json:"bytes"`
+}
+
+// indexStats is a secondary index; Progress goes from 0 to 1 while it is built.
+type indexStats struct {
+	Name     string   `json:"name"`
+	Columns  []string `json:"columns"`
+	Progress float64  `json:"progress"`
+	Rows     int64    `json:"rows"`
+	Bytes    int64    `json:"bytes"`
+	Error    string   `json:"error"`
 }
 
 type tableRequest struct {
@@ -159,6 +170,9 @@ func (p *program) printDescription(d *tableDescription) error {
 		return err
 	}
 	fmt.Fprintln(p.stdout)
+	if err := p.printIndexes(d.Indexes); err != nil {
+		return err
+	}
 	buckets := newGrid(p.stdout, "BUCKET", "START", "END", "STORED")
 	const bucketsShown = 32
 	for _, bucket := range d.Buckets[:min(len(d.Buckets), bucketsShown)] {
@@ -172,4 +186,27 @@ func (p *program) printDescription(d *tableDescription) error {
 		return err
 	}
 	return nil
+}
+
+// printIndexes shows the secondary indexes, where there are some.
+func (p *program) printIndexes(indexes []indexStats) error {
+	if len(indexes) == 0 {
+		return nil
+	}
+	table := newGrid(p.stdout, "INDEX", "COLUMNS", "ROWS", "MEMORY", "STATE")
+	for _, index := range indexes {
+		state := "ready"
+		switch {
+		case index.Error != "":
+			state = index.Error
+		case index.Progress < 1:
+			state = fmt.Sprintf("%.0f %% built", 100*index.Progress)
+		}
+		table.row(index.Name, strings.Join(index.Columns, ", "), formatCount(index.Rows), formatBytes(float64(index.Bytes)), state)
+	}
+	if err := table.flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(p.stdout)
+	return err
 }

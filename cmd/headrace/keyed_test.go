@@ -187,6 +187,9 @@ func TestIndexesOnTheCommandLine(t *testing.T) {
 			t.Fatalf("exit %d: %s", code, errs)
 		}
 	}
+	if out := c.must("describe", "u"); !strings.Contains(out, "by_email  email    3") || !strings.Contains(out, "ready") {
+		t.Errorf("the description is\n%s", out)
+	}
 	c.must("alter", "u", "--drop-index", "by_email", "--quiet")
 	for _, wrong := range [][]string{{}, {"--create-index", "x"}, {"--create-index", "=email"}} {
 		if code, _, errs := c.run(append([]string{"alter", "u"}, wrong...)...); code != exitUsage {

@@ -63,3 +63,11 @@ func formatBytes(n float64) string {
 	}
 	return fmt.Sprintf("%.1f %s", n, units[unit])
 }
+
+// counted writes a count with what is counted: 1 table, 2 tables.
+func counted(n int, singular string) string {
+	if n == 1 {
+		return "1 " + singular
+	}
+	return formatCount(int64(n)) + " " + singular + "s"
+}

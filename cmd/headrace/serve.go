@@ -205,9 +205,9 @@ func (p *program) reportStart(server *flightsrv.Server, recovery engine.Recovery
 	if settings.TokenFile != "" {
 		tokens = "asked for, " + settings.TokenFile
 	}
-	recovered := fmt.Sprintf("%d tables in %s", recovery.Tables, recovery.Took.Round(time.Millisecond))
+	recovered := fmt.Sprintf("%s in %s", counted(recovery.Tables, "table"), recovery.Took.Round(time.Millisecond))
 	if recovery.GroupsCut > 0 {
-		recovered += fmt.Sprintf("; %d unfinished groups of writes were taken back", recovery.GroupsCut)
+		recovered += "; taken back: " + counted(recovery.GroupsCut, "unfinished group") + " of writes"
 	}
 	if settings.LogFormat == "json" {
 		logger.Info("started", "version", version, "data", settings.Data, "listen", scheme+server.Addr().String(),
