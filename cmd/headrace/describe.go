@@ -154,9 +154,18 @@ func (p *program) printDescription(d *tableDescription) error {
 	if err := facts.flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(p.stdout)
-	columns := newGrid(p.stdout, "COLUMN", "TYPE", "NULLS", "DEFAULT", "COMMENT")
-	for _, column := range d.Columns {
+	if err := p.printColumns(d.Columns); err != nil {
+		return err
+	}
+	if err := p.printIndexes(d.Indexes); err != nil {
+		return err
+	}
+	return p.printBuckets(d)
+}
+
+func (p *program) printColumns(columns []model.Column) error {
+	table := newGrid(p.stdout, "COLUMN", "TYPE", "NULLS", "DEFAULT", "COMMENT")
+	for _, column := range columns {
 		nulls, value := "yes", ""
 		if column.Nullable != nil && !*column.Nullable {
 			nulls = "no"
@@ -164,21 +173,27 @@ func (p *program) printDescription(d *tableDescription) error {
 		if column.Default != nil {
 			value = fmt.Sprint(column.Default)
 		}
-		columns.row(column.Name, column.Type, nulls, value, column.Comment)
+		table.row(column.Name, column.Type, nulls, value, column.Comment)
 	}
-	if err := columns.flush(); err != nil {
+	return p.section(table)
+}
+
+// section prints a table behind an empty line.
+func (p *program) section(table *grid) error {
+	if _, err := fmt.Fprintln(p.stdout); err != nil {
 		return err
 	}
-	fmt.Fprintln(p.stdout)
-	if err := p.printIndexes(d.Indexes); err != nil {
-		return err
-	}
-	buckets := newGrid(p.stdout, "BUCKET", "START", "END", "STORED")
+	return table.flush()
+}
+
+// printBuckets shows the first buckets and says how many there are behind them.
+func (p *program) printBuckets(d *tableDescription) error {
+	table := newGrid(p.stdout, "BUCKET", "START", "END", "STORED")
 	const bucketsShown = 32
 	for _, bucket := range d.Buckets[:min(len(d.Buckets), bucketsShown)] {
-		buckets.row(fmt.Sprint(bucket.Bucket), formatCount(bucket.Start), formatCount(bucket.End), formatBytes(float64(bucket.Bytes)))
+		table.row(fmt.Sprint(bucket.Bucket), formatCount(bucket.Start), formatCount(bucket.End), formatBytes(float64(bucket.Bytes)))
 	}
-	if err := buckets.flush(); err != nil {
+	if err := p.section(table); err != nil {
 		return err
 	}
 	if int(d.BucketCount) > bucketsShown {
@@ -204,9 +219,5 @@ func (p *program) printIndexes(indexes []indexStats) error {
 		}
 		table.row(index.Name, strings.Join(index.Columns, ", "), formatCount(index.Rows), formatBytes(float64(index.Bytes)), state)
 	}
-	if err := table.flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(p.stdout)
-	return err
+	return p.section(table)
 }
