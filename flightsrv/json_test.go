@@ -151,9 +151,9 @@ func TestPutCommands(t *testing.T) {
 		t.Errorf("%+v, %v", request, err)
 	}
 	for _, c := range []struct{ fields, want string }{
-		{`"mode":"append","columns":["a"]`, "columns are for the mode upsert"}, {`"mode":"x"`, `mode is "x"`},
+		{`"mode":"append","columns":["a"]`, "columns are for the modes upsert and delete"}, {`"mode":"x"`, `mode is "x"`},
 		{`"acks":"all"`, `acks is "all". Use batch, group, end.`}, {`"durability":"disk"`, "durability"},
-		{`"mode":"delete","columns":["a"]`, "columns are for the mode upsert"}, {`"producer":"p"`, "names a producer and no epoch"},
+		{`"producer":"p"`, "names a producer and no epoch"},
 		{`"epoch":1`, "an epoch and no producer"}, {`"seq":1`, `"put.seq" is unknown`},
 	} {
 		if _, _, err := read(`{"put":{"table":"t",` + c.fields + `}}`); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -37,8 +37,8 @@ func (c *putCommand) request() (engine.PutRequest, ackMode, error) {
 	if !ok {
 		return request, 0, notOneOf("mode", c.Mode, "append", "upsert", "delete")
 	}
-	if c.Columns != nil && (put == engine.PutAppend || put == engine.PutDelete) {
-		return request, 0, model.Errorf(model.BadRequest, "columns are for the mode upsert, not for %s", c.Mode).
+	if c.Columns != nil && put == engine.PutAppend {
+		return request, 0, model.Errorf(model.BadRequest, "columns are for the modes upsert and delete, not for %s", c.Mode).
 			WithRemedy("Leave the field out: batches are matched by the names of their columns")
 	}
 	mode, ok := ackModes[c.Acks]

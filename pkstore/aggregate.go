@@ -14,8 +14,8 @@ import (
 // the options merge.aggregate.COLUMN spell it. All of them ignore nulls, and give null where there was
 // nothing else, but for AggregateFirst and AggregateLast.
 //
-// A deletion, and the old half of an update that is fed from another changelog, take a row back. Sum
-// and product can do that. The others do not know what was there before: they keep the value.
+// A retraction, such as the old half of an update that is fed from another changelog, takes values back.
+// Sum and product can do that. The others do not know what was there before: they keep the value.
 type AggregateFunction string
 
 // The aggregate functions.

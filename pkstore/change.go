@@ -21,6 +21,9 @@ type Change struct {
 	Hashes []uint64
 	// Delete says that the rows name keys to be deleted.
 	Delete bool
+	// Retract says that the rows name values to be taken back from those of their keys, whose rows stay; a
+	// key that has none is passed over. It needs MergeAggregation.
+	Retract bool
 	// OnlyNew says that keys that are there stay as they are, whatever the merge engine.
 	OnlyNew bool
 	// Expected makes the change one that takes back what somebody has seen: a row is deleted only if

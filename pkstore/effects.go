@@ -39,7 +39,7 @@ func (b *Bucket) wins(c *Change, s *source, old, fresh arrowipc.Pick) bool {
 	case c.Expected != nil:
 		first := b.writer.repeated.first[fresh.Row]
 		return old.View != nil && b.writer.keys[first].before == c.Expected[fresh.Row]
-	case c.Delete:
+	case c.Delete, c.Retract:
 		return old.View != nil
 	case c.OnlyNew || m.Engine == model.MergeFirstRow:
 		return old.View == nil
@@ -73,7 +73,7 @@ func (b *Bucket) mergeWaves(c *Change, s *source) error {
 		if len(w.rows) == 0 {
 			continue
 		}
-		view, err := b.merge(s)
+		view, err := b.merge(s, c.Retract)
 		if err != nil {
 			return err
 		}
@@ -112,8 +112,8 @@ func (w *writer) waves() (rows []int32, sizes []int) {
 	return rows, sizes
 }
 
-// merge makes one row of each of olds and news.
-func (b *Bucket) merge(s *source) (*arrowipc.View, error) {
+// merge makes one row of each of olds and news. retract: the values of news are taken back.
+func (b *Bucket) merge(s *source, retract bool) (*arrowipc.View, error) {
 	w := &b.writer
 	aligned := w.news
 	if w.aggregates != nil && !s.whole {
@@ -134,7 +134,7 @@ func (b *Bucket) merge(s *source) (*arrowipc.View, error) {
 		case w.aggregates == nil || keyed[column]:
 			err = w.merged.AppendColumnPicks(column, at, w.news)
 		default:
-			err = w.aggregates.merge(w.merged, column, w.olds, aligned, false)
+			err = w.aggregates.merge(w.merged, column, w.olds, aligned, retract)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("merging column %q: %w", b.options.Layout.Schema().Field(column).Name, err)

@@ -18,6 +18,7 @@ import (
 //	new engine=… deletes=… image=… batch-bytes=… aggregate=(column:function,…)
 //	upsert columns=(…) only-new      rows, one a line, in the order of the columns
 //	delete                           keys, one a line
+//	retract columns=(…)              rows whose values are taken back
 //	publish | abandon changes=n      the oldest pending changes | the newest
 //	lookup                           keys, one a line
 //	state                            the published rows and their number
@@ -45,7 +46,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "new":
 		return s.open(t, d)
-	case "upsert", "delete":
+	case "upsert", "delete", "retract":
 		return s.change(t, d)
 	case "publish":
 		return s.publish(t, d)
@@ -129,7 +130,7 @@ func (s *script) change(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	c := changeOf(t, columns, scriptRows(d.Input, columns))
-	c.Delete, c.OnlyNew = d.Cmd == "delete", d.HasArg("only-new")
+	c.Delete, c.Retract, c.OnlyNew = d.Cmd == "delete", d.Cmd == "retract", d.HasArg("only-new")
 	batches, err := s.bucket.Apply(s.end, c)
 	if err != nil {
 		return err.Error()

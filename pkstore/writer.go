@@ -1,6 +1,7 @@
 package pkstore
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -140,6 +141,8 @@ func (b *Bucket) admit(base int64, c *Change) (*source, error) {
 		return nil, fmt.Errorf("applying a change of %d rows: there are %d hashes", c.Rows.Rows(), len(c.Hashes))
 	case c.Expected != nil && (!c.Delete || len(c.Expected) != len(c.Hashes)):
 		return nil, fmt.Errorf("applying a change of %d rows: %d offsets are expected", len(c.Hashes), len(c.Expected))
+	case c.Retract && b.writer.aggregates == nil:
+		return nil, errors.New("taking values back: the merge engine is not aggregation")
 	case c.Expected != nil:
 	case c.Delete && b.options.Deletes == model.DeleteRefuse:
 		return nil, model.Errorf(model.DeleteRefused, "the table refuses deletions")

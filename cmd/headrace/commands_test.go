@@ -15,7 +15,7 @@ func TestUsageErrors(t *testing.T) {
 		"scan", "scan t u", "nonsense", "scan t --nonsense", "scan t --limit x", "scan t --limit -1", "scan t --where a>1", "scan t --at x",
 		"scan t --view changes", "scan t --from never", "scan t --to tomorrow", "scan t --follow --to now", "scan t --follow --limit 1",
 		"scan t -o xml", "scan t -f -o parquet --output x.parquet", "put t", "put t -", "put t x.doc", "put t x.csv --mode insert", "put t x.csv --mode upsert --delete",
-		"put t x.csv --delete --columns a", "put t x.csv --delete --create", "lookup t",
+		"put t x.csv --delete --create", "lookup t",
 		"put t x.csv --durability always", "put t x.csv --delimiter ab", "create t", "create t --columns a", "alter t", "alter t --set x",
 		"create t --columns 'a int8' --like x.csv", "drop t", "truncate t", "truncate t --before x", "flush --level never",
 		"tables a b", "status x", "token --name a:b", "serve --log-level loud", "serve --listen nowhere", "serve x", "config print x",

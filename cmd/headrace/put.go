@@ -53,7 +53,7 @@ on where it stopped.`,
 	set.BoolVar(&flags.makeTable, "create", false, "make the table with the columns of the file if it is not there")
 	set.StringVar(&flags.mode, "mode", "", "append (log tables), upsert or delete (tables with a primary key) (default: append or upsert, as the table is)")
 	set.BoolVar(&flags.remove, "delete", false, "the same as --mode delete")
-	set.StringSliceVar(&flags.columns, "columns", nil, "columns of the file to send (default: all)")
+	set.StringSliceVar(&flags.columns, "columns", nil, "columns of the file to send (default: all); with --delete, columns whose values are taken back from sums")
 	set.StringVar(&flags.producer, "producer", "", "name under which each batch is stored once, also over several runs")
 	set.StringVar(&flags.durability, "durability", "", "what an acknowledged row survives: memory, os or fsync (default: the table's)")
 	set.StringVar(&flags.delimiterText, "delimiter", "", "character between the values of CSV (default: comma)")
@@ -74,8 +74,6 @@ func (f putFlags) validate() error {
 	switch {
 	case f.remove && f.mode != "" && f.mode != "delete":
 		return usagef("--delete and --mode %s do not go together", f.mode)
-	case f.deletes() && len(f.columns) > 0:
-		return usagef("--columns is not for deletions: they take the key columns of the file")
 	case f.deletes() && f.makeTable:
 		return usagef("--create is not for deletions: a table that is not there has no rows")
 	}
@@ -173,7 +171,9 @@ func (p *program) openForDescribed(ctx context.Context, description *tableDescri
 		if !keyed {
 			return nil, fmt.Errorf("%s has no primary key: its rows cannot be deleted by key; headrace truncate removes old ones", description.Table)
 		}
-		options.columns = description.PrimaryKey
+		if len(flags.columns) == 0 {
+			options.columns = description.PrimaryKey
+		}
 	}
 	var err error
 	if options.table, err = description.arrowSchema(); err != nil {

@@ -111,7 +111,7 @@ type keyedWriter struct {
 func openKeyedWriter(t testing.TB, e *Engine, table string, request PutRequest) *keyedWriter {
 	t.Helper()
 	w := &keyedWriter{t: t, schema: keyedFields(request.Columns...)}
-	if request.Mode == PutDelete {
+	if request.Mode == PutDelete && request.Columns == nil {
 		w.schema = keyedFields("id")
 	}
 	request.Table, request.Schema = name(t, table), arrowipc.EncodeSchema(w.schema)

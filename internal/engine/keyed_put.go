@@ -20,6 +20,8 @@ type keyedPut struct {
 	// layout is that of the rows.
 	layout *arrowipc.Layout
 	delete bool
+	// retract says that the values of the rows are taken back from those that are there.
+	retract bool
 	// onlyNew says that keys that are there stay as they are.
 	onlyNew bool
 	// hasher hashes the primary key, for the index; nil where the router does that.
@@ -43,7 +45,8 @@ func (p *Put) openKeyed() error {
 		fields[i] = t.layout.Schema().Field(column)
 		names[i] = fields[i].Name
 	}
-	k := &keyedPut{columns: columns, delete: p.request.Mode == PutDelete}
+	retract := p.request.Mode == PutDelete && p.request.Columns != nil
+	k := &keyedPut{columns: columns, delete: p.request.Mode == PutDelete && !retract, retract: retract}
 	if k.layout, err = arrowipc.NewLayout(arrow.NewSchema(fields, nil)); err != nil {
 		return err
 	}
@@ -97,10 +100,10 @@ func (p *Put) keyedColumns() ([]int, error) {
 	case p.request.Mode == PutAppend:
 		return nil, model.Errorf(model.BadRequest, "%s has a primary key: it takes the modes upsert and delete", definition.Name).
 			WithRemedy("Send mode upsert")
+	case p.request.Mode == PutDelete && p.request.Columns != nil:
+		return p.retractedColumns()
 	case p.request.Mode == PutDelete && options.Delete == model.DeleteRefuse:
 		return nil, t.errDeleteRefused()
-	case p.request.Mode == PutDelete && p.request.Columns != nil:
-		return nil, model.Errorf(model.BadRequest, "columns is for mode upsert").WithRemedy("Send the key columns alone to delete rows")
 	case p.request.Mode == PutDelete:
 		return sortedColumns(t, definition.PrimaryKey)
 	case p.request.Columns == nil:
@@ -148,6 +151,23 @@ func (p *Put) partialColumns() ([]int, error) {
 	}
 	if err := model.JoinFaults(faults); err != nil {
 		return nil, err
+	}
+	return sortedColumns(t, p.request.Columns)
+}
+
+// retractedColumns gives the columns of rows whose values are taken back.
+func (p *Put) retractedColumns() ([]int, error) {
+	t := p.table
+	name, key := t.definition.Load().Name, t.definition.Load().PrimaryKey
+	if t.options.Load().Merge != model.MergeAggregation {
+		return nil, model.Errorf(model.BadRequest, "columns of mode delete takes values back, and %s does not have merge.engine aggregation", name).
+			WithRemedy("Leave columns out to delete rows by their keys")
+	}
+	for _, column := range key {
+		if !slices.Contains(p.request.Columns, column) {
+			return nil, model.Errorf(model.SchemaMismatch, "columns does not name the key column %q", column).
+				WithRemedy("Name the key, and the columns whose values are taken back")
+		}
 	}
 	return sortedColumns(t, p.request.Columns)
 }

@@ -106,6 +106,35 @@ func TestPartialUpdates(t *testing.T) {
 	}
 }
 
+// TestRetraction takes values back from rows of an aggregating table: those that are there, one that is not,
+// and again after a restart, by the same request.
+func TestRetraction(t *testing.T) {
+	for _, buckets := range []int32{1, 3} {
+		mem := vfs.NewMem(vfs.MemOptions{})
+		e := open(t, testOptions(mem))
+		options := map[string]string{"merge.engine": "aggregation", "merge.aggregate.number": "sum", "delete.behavior": "refuse"}
+		createKeyed(t, e, "t", buckets, options)
+		upsert(t, e, "t", keyedRow{1, "a", 10}, keyedRow{2, "b", 20}, keyedRow{1, "z", 10})
+		back := PutRequest{Mode: PutDelete, Columns: []string{"number", "id"}}
+		sequence := &Sequence{Producer: "p", Number: 0}
+		w := openKeyedWriter(t, e, "t", back)
+		if _, err := w.write(sequence, keyedRow{1, "", 15}, keyedRow{3, "", 1}, keyedRow{2, "", noNumber}); err != nil {
+			t.Fatal(err)
+		}
+		want := []keyedRow{{1, "z", 5}, {2, "b", 20}}
+		wantState(t, e, "t", want...)
+		closeEngine(t, e)
+		e = open(t, testOptions(mem))
+		w = openKeyedWriter(t, e, "t", back)
+		ack, err := w.write(sequence, keyedRow{1, "", 15}, keyedRow{3, "", 1}, keyedRow{2, "", noNumber})
+		if err != nil || !ack.Duplicate {
+			t.Fatalf("a retry: %+v, %v", ack, err)
+		}
+		wantState(t, e, "t", want...)
+		closeEngine(t, e)
+	}
+}
+
 // idAs is keyedSchema with another type of the key.
 func idAs(keyType arrow.DataType) *arrow.Schema {
 	fields := keyedSchema.Fields()

@@ -20,7 +20,9 @@ type PutRequest struct {
 	// Mode says what becomes of the rows.
 	Mode PutMode
 	// Columns, in PutUpsert, makes it a partial update: rows have these columns, the key among them,
-	// and all others keep the value that they have. nil: rows are whole.
+	// and all others keep the value that they have. In PutDelete, of a table with merge.engine aggregation,
+	// it makes it a retraction: the values in these columns, beside the key, are taken back from sums and
+	// products, and the rows stay. nil: rows are whole, or keys.
 	Columns []string
 }
 
@@ -35,7 +37,7 @@ const (
 	PutAppend
 	// PutUpsert inserts rows of a primary-key table, or merges them with those of the same key.
 	PutUpsert
-	// PutDelete deletes the rows of a primary-key table whose keys are sent.
+	// PutDelete deletes the rows of a primary-key table whose keys are sent; see PutRequest.Columns.
 	PutDelete
 )
 

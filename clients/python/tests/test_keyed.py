@@ -137,8 +137,8 @@ def test_what_a_keyed_table_refuses(users: hr.Table) -> None:
         users.upsert([{"user_id": 1, "agee": 1}], columns=["agee"])
     with pytest.raises(hr.BadRequest, match="primary key"):
         users.append([{"user_id": 1}])
-    with pytest.raises(hr.BadRequest, match="upsert"):
-        users.writer(mode="delete", columns=["age"])
+    with pytest.raises(hr.BadRequest, match="aggregation"):
+        users.retract([{"user_id": 1, "age": 1}], columns=["age"])
     with pytest.raises(hr.BadRequest, match="mode"):
         users.writer(mode="append")
     with pytest.raises(hr.ColumnNotFound):

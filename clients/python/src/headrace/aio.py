@@ -139,6 +139,10 @@ class AsyncTable:
         """Delete rows by key; see `Table.delete`."""
         return await self._database.run(lambda: self.sync.delete(keys))
 
+    async def retract(self, data: Rows, columns: Sequence[str]) -> WriteResult:
+        """Take values back from sums and products; see `Table.retract`."""
+        return await self._database.run(lambda: self.sync.retract(data, columns))
+
     async def get(self, *key: Any, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
         """Give the row of one key; see `Table.get`."""
         return await self._database.run(lambda: self.sync.get(*key, columns=columns))

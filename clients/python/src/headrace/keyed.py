@@ -92,6 +92,34 @@ class KeyedCalls:
         self._check_keyed("delete", "truncate")
         return self._write("delete", keys)
 
+    def retract(self, data: Rows, columns: Sequence[str]) -> WriteResult:
+        """Take values back from sums and products, and wait until that is durable; rows stay.
+
+        For tables whose `merge.engine` is `aggregation`. Values of other functions stay as they
+        are, since nothing tells what was there before, and an absent key is passed over.
+
+        Args:
+            data: what `append` takes: rows with the key and the columns.
+            columns: columns whose values are taken back.
+
+        Raises:
+            BadRequest: the table does not aggregate.
+            SchemaMismatch: the rows do not fit.
+
+        Example:
+            >>> columns = pa.schema([("shop", pa.string()), ("sold", pa.int64())])
+            >>> options = {"merge.engine": "aggregation", "merge.aggregate.sold": "sum"}
+            >>> sums = db.create_table("web.sums", columns, primary_key=["shop"], options=options)
+            >>> sums.upsert([{"shop": "a", "sold": 7}, {"shop": "a", "sold": 5}]).rows
+            2
+            >>> sums.retract([{"shop": "a", "sold": 5}], columns=["sold"]).rows
+            1
+            >>> sums.get("a")
+            {'shop': 'a', 'sold': 7}
+        """
+        self._check_keyed("retract", "append")
+        return self._write("delete", data, columns)
+
     def get(self, *key: Any, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
         """Give the row of one key; None if there is none.
 
@@ -275,7 +303,7 @@ class KeyedCalls:
         """Give what casts rows for a mode."""
         if mode == "append":
             return self._caster
-        if mode == "delete":
+        if mode == "delete" and columns is None:
             columns = self.primary_key
         if columns is None:
             return self._row_caster

@@ -305,14 +305,15 @@ class Table(KeyedCalls):
                 connection's.
             mode: `"append"` for a log table, `"upsert"` or `"delete"` for a keyed one; None:
                 `"append"` or `"upsert"`.
-            columns: in mode `"upsert"` the columns that rows have; see `upsert`.
+            columns: in mode `"upsert"` the columns that rows have; see `upsert`. In mode `"delete"`
+                it takes values back in place of rows; see `retract`.
         """
         mode = mode or ("upsert" if self.primary_key else "append")
         if (mode == "append") == bool(self.primary_key):
             kind = "with a primary key" if self.primary_key else "without a primary key"
             raise BadRequest(f"{self.name} is a table {kind}, which does not take mode {mode!r}")
-        if columns is not None and mode != "upsert":
-            raise BadRequest(f"columns is for mode 'upsert', not for {mode!r}")
+        if columns is not None and mode == "append":
+            raise BadRequest("columns is for the modes 'upsert' and 'delete', not for 'append'")
         columns = self._update_columns(columns)
         options = PipelineOptions(
             batch_rows=batch_rows,

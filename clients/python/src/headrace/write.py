@@ -81,6 +81,7 @@ class Writer:
         self.epoch = int(state["epoch"])
         self.last = LastBatch.from_dict(state.get("last"))
         self._table, self._caster, self.mode = table, caster, mode
+        self._columns = columns
         self._timeout = options.timeout
         self._limits = Limits.of(connection.info.max_batch_rows, connection.info.max_message_bytes)
         command: dict[str, Any] = {"table": table, "mode": mode, "producer": self.producer}
@@ -113,7 +114,7 @@ class Writer:
     def put(self, data: Rows, caster: Caster) -> Future[WriteResult]:
         """Write with another caster: that of the caller's view of the table."""
         self._pipeline.check()
-        if self.mode == "delete":
+        if self.mode == "delete" and self._columns is None:
             data = key_batches(data, list(caster.schema), carry=False)
         batches = record_batches(data, caster, self._limits)
         once = isinstance(data, (pa.RecordBatchReader, Iterator))
