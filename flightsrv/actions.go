@@ -80,6 +80,7 @@ func (s *service) allActions() map[string]action {
 	all := map[string]action{}
 	for _, list := range [][]action{
 		s.serverActions(), s.databaseActions(), s.tableActions(), s.positionActions(), s.producerActions(), s.planActions(),
+		s.groupActions(),
 	} {
 		for _, a := range list {
 			all[a.name] = a
@@ -90,8 +91,7 @@ func (s *service) allActions() map[string]action {
 
 // laterActions are those that the interface describes and this version lacks.
 var laterActions = []string{
-	"ListPartitions", "CreatePartition", "DropPartition", "JoinGroup", "Heartbeat", "LeaveGroup", "CommitPosition",
-	"Positions", "ResetPosition", "ListGroups", "DropGroup", "TierTable",
+	"ListPartitions", "CreatePartition", "DropPartition", "TierTable",
 }
 
 // DoAction implements flight.FlightServiceServer.

@@ -13,7 +13,7 @@ const protocolVersion = 1
 // what an older server may lack.
 var features = []string{
 	"log_tables", "producers", "plans", "follow", "projection", "system_columns", "acks.group", "acks.end", "trash",
-	"keyed_tables", "partial_update", "changelog", "rows+changelog", "before-after", "lookup", "lookup.insert_missing", "indexes",
+	"keyed_tables", "partial_update", "changelog", "rows+changelog", "before-after", "lookup", "lookup.insert_missing", "indexes", "groups",
 }
 
 type noFields struct{}

@@ -82,6 +82,7 @@ func TestListActionsDescribesAll(t *testing.T) {
 		"ServerInfo", "ListOptions", "CreateDatabase", "DropDatabase", "ListDatabases", "CreateTable", "AlterTable", "DescribeTable",
 		"DropTable", "UndropTable", "RenameTable", "TruncateTable", "TableStats", "ListOffsets", "Flush", "WaitFor", "OpenProducer",
 		"ListProducers", "CancelPlan", "ListPlans", "Drain", "CancelFlightInfo", "RenewFlightEndpoint",
+		"JoinGroup", "Heartbeat", "LeaveGroup", "CommitPosition", "Positions", "ResetPosition", "ListGroups", "DropGroup",
 	} {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s is not listed", name)

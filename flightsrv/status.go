@@ -12,10 +12,11 @@ type serverStatus struct {
 	// Cause is why the server is not ready.
 	Cause string `json:"cause,omitzero"`
 	// ReadOnly is why nothing can be written until a restart.
-	ReadOnly string            `json:"read_only,omitzero"`
-	Tables   []tableStatus     `json:"tables"`
-	Plans    []planDescription `json:"plans"`
-	Disk     diskStatus        `json:"disk"`
+	ReadOnly string             `json:"read_only,omitzero"`
+	Tables   []tableStatus      `json:"tables"`
+	Plans    []planDescription  `json:"plans"`
+	Groups   []groupDescription `json:"groups"`
+	Disk     diskStatus         `json:"disk"`
 	// Since the start.
 	Ingested ingestStatus   `json:"ingested"`
 	Recovery recoveryStatus `json:"recovery"`
@@ -62,7 +63,8 @@ func (s *service) status() serverStatus {
 	status := serverStatus{
 		Version: s.version, Ready: true, Draining: s.draining.Err() != nil, ReadOnly: e.ReadOnly,
 		Tables: make([]tableStatus, len(e.Tables)), Plans: describePlans(e.Plans),
-		Disk: diskStatus{FreeBytes: e.Free, TotalBytes: e.Total},
+		Groups: describeGroups(e.ConsumerGroups),
+		Disk:   diskStatus{FreeBytes: e.Free, TotalBytes: e.Total},
 		Ingested: ingestStatus{
 			Rows: e.Rows, Bytes: e.Bytes, Groups: e.Groups, Syncs: e.Syncs, SyncSeconds: e.SyncTime.Seconds(),
 			ScannedRows: e.ScannedRows,

@@ -68,9 +68,29 @@ func sumOfTables(figure func(tableStatus) int64) func(serverStatus) float64 {
 	}
 }
 
+// groupMetric is one figure of each group, labelled with its table and name.
+type groupMetric struct {
+	description *prometheus.Desc
+	value       func(groupDescription) float64
+}
+
+// groupMetrics lists them all.
+func groupMetrics() []groupMetric {
+	describe := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, []string{"table", "group"}, nil)
+	}
+	return []groupMetric{
+		{describe(obs.MetricGroupLagRows, "Rows that a consumer group has not committed."), func(g groupDescription) float64 { return float64(g.Lag) }},
+		{describe(obs.MetricGroupMembers, "Members of a consumer group."), func(g groupDescription) float64 { return float64(len(g.Members)) }},
+	}
+}
+
 // Describe implements prometheus.Collector.
 func (c statusCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, metric := range statusMetrics() {
+		descriptions <- metric.description
+	}
+	for _, metric := range groupMetrics() {
 		descriptions <- metric.description
 	}
 }
@@ -80,5 +100,10 @@ func (c statusCollector) Collect(metrics chan<- prometheus.Metric) {
 	status := c.service.status()
 	for _, metric := range statusMetrics() {
 		metrics <- prometheus.MustNewConstMetric(metric.description, metric.kind, metric.value(status))
+	}
+	for _, metric := range groupMetrics() {
+		for _, group := range status.Groups {
+			metrics <- prometheus.MustNewConstMetric(metric.description, prometheus.GaugeValue, metric.value(group), group.Table, group.Group)
+		}
 	}
 }

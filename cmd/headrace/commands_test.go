@@ -19,7 +19,7 @@ func TestUsageErrors(t *testing.T) {
 		"put t x.csv --durability always", "put t x.csv --delimiter ab", "create t", "create t --columns a", "alter t", "alter t --set x",
 		"create t --columns 'a int8' --like x.csv", "drop t", "truncate t", "truncate t --before x", "flush --level never",
 		"tables a b", "status x", "token --name a:b", "serve --log-level loud", "serve --listen nowhere", "serve x", "config print x",
-		"tables --server http://h", "tables --server grpc://h --tls-ca x", "check",
+		"tables --server http://h", "groups a b c", "groups --drop", "groups t --reset latest", "groups t g --drop", "groups t g --reset soon", "tables --server grpc://h --tls-ca x", "check",
 	} {
 		code, out, errs := c.run(strings.Fields(line)...)
 		if code != exitUsage || out != "" || !strings.HasPrefix(errs, "error: ") && !strings.HasPrefix(errs, "BAD_REQUEST: ") {

@@ -41,7 +41,7 @@ Watch new rows arrive:  headrace scan web.clicks --from latest --follow`,
 	root.AddGroup(&cobra.Group{ID: "server", Title: "Server:"}, &cobra.Group{ID: "rows", Title: "Rows:"},
 		&cobra.Group{ID: "tables", Title: "Tables:"})
 	addGroup(root, "server", p.serveCommand(), p.statusCommand(), p.flushCommand(), p.checkCommand(), p.configCommand(), p.tokenCommand())
-	addGroup(root, "rows", p.putCommand(), p.scanCommand(), p.lookupCommand())
+	addGroup(root, "rows", p.putCommand(), p.scanCommand(), p.lookupCommand(), p.groupsCommand())
 	addGroup(root, "tables", p.tablesCommand(), p.describeCommand(), p.createCommand(), p.alterCommand(), p.optionsCommand(),
 		p.renameCommand(), p.truncateCommand(), p.dropCommand(), p.undropCommand())
 	addGroup(root, "", p.versionCommand())
@@ -49,7 +49,7 @@ Watch new rows arrive:  headrace scan web.clicks --from latest --follow`,
 	root.InitDefaultCompletionCmd()
 	wrapUsage(root)
 	for _, command := range root.Commands() {
-		if strings.Contains(command.Use, " TABLE") {
+		if strings.Contains(command.Use, "TABLE") {
 			command.ValidArgsFunction = p.completeTable
 		}
 	}
@@ -114,4 +114,4 @@ func arguments(names ...string) cobra.PositionalArgs {
 }
 
 // errNotATerminal refuses a question that nobody can answer.
-var errNotATerminal = errors.New("this destroys rows and asks first, but the input is not a terminal; say --yes to go ahead")
+var errNotATerminal = errors.New("this asks before it goes ahead, and the input is not a terminal; say --yes to go ahead")

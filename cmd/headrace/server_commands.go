@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,7 @@ type serverStatus struct {
 	Rows     int64           `json:"rows"`
 	Bytes    int64           `json:"bytes"`
 	Plans    []planStatus    `json:"plans"`
+	Groups   []groupEntry    `json:"groups"`
 	Limits   json.RawMessage `json:"limits"`
 }
 
@@ -44,6 +46,9 @@ type planStatus struct {
 	PinnedRows int64  `json:"pinned_rows"`
 }
 
+// groupsShown is the number of groups that "status" shows as text.
+const groupsShown = 20
+
 func (p *program) status(ctx context.Context, c *client) error {
 	status := serverStatus{Server: c.uri}
 	if err := c.action(ctx, "ServerInfo", struct{}{}, &status); err != nil {
@@ -51,6 +56,13 @@ func (p *program) status(ctx context.Context, c *client) error {
 	}
 	if err := c.action(ctx, "ListPlans", struct{}{}, &status); err != nil {
 		return err
+	}
+	if slices.Contains(status.Features, "groups") {
+		groups, err := c.listGroups(ctx, "")
+		if err != nil {
+			return err
+		}
+		status.Groups = groups
 	}
 	tables, err := c.list(ctx, "")
 	if err != nil {
@@ -71,8 +83,17 @@ func (p *program) status(ctx context.Context, c *client) error {
 	g.row("tables", formatCount(int64(status.Tables)))
 	g.row("rows", formatCount(status.Rows))
 	g.row("stored", formatBytes(float64(status.Bytes)))
-	if err := g.flush(); err != nil || len(status.Plans) == 0 {
+	if err := g.flush(); err != nil {
 		return err
+	}
+	if len(status.Groups) > 0 {
+		fmt.Fprintln(p.stdout)
+		if err := p.printGroups(laggingGroups(status.Groups, groupsShown)); err != nil {
+			return err
+		}
+	}
+	if len(status.Plans) == 0 {
+		return nil
 	}
 	fmt.Fprintln(p.stdout)
 	plans := newGrid(p.stdout, "PLAN", "TABLE", "SINCE", "EXPIRES", "ROWS KEPT")

@@ -160,6 +160,7 @@ func (c *checker) table(dir string) error {
 		name = definition.Name.String()
 		c.database[definition.Name.Database] = true
 	}
+	c.groups(name, dir)
 	keyed, err := c.newKeyedCheck(definition)
 	if err != nil {
 		c.found(Finding{Path: dir + "/" + tableFile, Table: name, Detail: err.Error()})

@@ -20,4 +20,7 @@
 // producers.mu is held while the producers of a table are read from the log for the first time, and
 // table.mu while a bucket is opened. The committer takes no lock that is held while somebody waits
 // for the committer, but for those of a change that it was asked to make itself.
+//
+// tableGroups.mu is held by itself. Calls of groups are run without it, one round at a time; a drop, in the
+// committer, waits for the round that is under way, so no call may wait for the committer inside a round.
 package engine

@@ -56,7 +56,7 @@ func (t *table) nextOffsets() model.Offsets {
 }
 
 // runMaintenance does now and then what nobody waits for: it ends plans, retires and rewrites
-// segments, takes down the state of producers, and clears the trash.
+// segments, ends sessions of groups, takes down the state of producers, and clears the trash.
 func (e *Engine) runMaintenance(ctx context.Context) {
 	for {
 		select {
@@ -87,6 +87,7 @@ func (e *Engine) Maintain(ctx context.Context) {
 			}
 		}
 	}
+	e.keepGroups()
 	e.expireAll(ctx, now)
 	e.retireAll(ctx, now)
 	e.saveIndexes(false)
@@ -192,11 +193,10 @@ func (e *Engine) retain(ctx context.Context, t *table, now time.Time) {
 			return // the table is gone
 		}
 		retention.KeepFrom = starts[number]
-		removed, err := b.Retain(retention)
-		if err == nil && b.Sealing() {
-			e.roll(ctx, b)
+		removed := int64(0)
+		for _, r := range t.retentions(number, retention) {
 			var more int64
-			more, err = b.Retain(retention)
+			more, err = e.retainBucket(ctx, b, r)
 			removed += more
 		}
 		if err != nil {
@@ -206,6 +206,17 @@ func (e *Engine) retain(ctx context.Context, t *table, now time.Time) {
 			e.options.Logger.Info("segments retired", "table", definition.Name, "bucket", number, "bytes", removed)
 		}
 	}
+}
+
+func (e *Engine) retainBucket(ctx context.Context, b *bucket, r streams.Retention) (removed int64, err error) {
+	removed, err = b.Retain(r)
+	if err == nil && b.Sealing() {
+		e.roll(ctx, b)
+		var more int64
+		more, err = b.Retain(r)
+		removed += more
+	}
+	return removed, err
 }
 
 // roll begins a new segment in a bucket whose rows may all go: the newest segment always stays, since

@@ -50,16 +50,17 @@ func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error
 		if err != nil {
 			return err
 		}
-		retention := t.retention(now)
-		before, err := b.retireBefore(retention)
-		if err == nil {
-			err = e.retireBucket(ctx, b, before)
-		}
-		if err == nil {
-			err = e.removeRetired(ctx, b, retention)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("bucket %d: %w", number, err))
+		for _, retention := range t.retentions(number, t.retention(now)) {
+			before, err := b.retireBefore(retention)
+			if err == nil {
+				err = e.retireBucket(ctx, b, before)
+			}
+			if err == nil {
+				err = e.removeRetired(ctx, b, retention)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("bucket %d: %w", number, err))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -132,8 +133,12 @@ func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) erro
 
 // removeRetired removes the segments that may go and whose live rows are retired.
 func (e *Engine) removeRetired(ctx context.Context, b *bucket, r streams.Retention) error {
-	if r.Until = b.keyed.Stats().Boundary; r.Until <= b.Start() {
+	boundary := b.keyed.Stats().Boundary
+	if boundary <= b.Start() {
 		return nil
+	}
+	if r.Until == 0 || boundary < r.Until {
+		r.Until = boundary
 	}
 	due, err := b.Due(r)
 	if err != nil || due <= b.Start() && !b.Sealing() {

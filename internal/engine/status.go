@@ -18,6 +18,8 @@ type Status struct {
 	Free, Total int64
 	// Plans are the plans that pin rows.
 	Plans []PlanState
+	// ConsumerGroups are the groups of all tables, by table and name, with their lag.
+	ConsumerGroups []*GroupState
 	// ReadOnly is why nothing can be written until a restart; empty if all is well.
 	ReadOnly string
 	Recovery Recovery
@@ -71,6 +73,11 @@ func (e *Engine) Status() Status {
 			entry.LiveBytes += state.LiveBytes
 		}
 		s.Tables = append(s.Tables, entry)
+		groups, err := t.groupStates()
+		if err != nil && t.err() == nil {
+			e.options.Logger.Warn("status of groups", "table", definition.Name, "error", err)
+		}
+		s.ConsumerGroups = append(s.ConsumerGroups, groups...)
 	}
 	return s
 }

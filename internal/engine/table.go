@@ -28,6 +28,7 @@ type table struct {
 	// published wakes followers.
 	published model.Notifier
 	producers producers
+	groups    tableGroups
 
 	mu sync.Mutex
 	// buckets are those that were used since the start; guarded by mu.
@@ -84,7 +85,7 @@ func newTable(e *Engine, record *tableRecord) (*table, error) {
 			return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
 		}
 	}
-	t.producers.table = t
+	t.producers.table, t.groups.table = t, t
 	if err := t.define(record.definition); err != nil || !record.definition.Keyed() {
 		return t, err
 	}
@@ -261,7 +262,7 @@ func (t *table) close(cause error) error {
 	if t.keyed != nil {
 		failed = errors.Join(failed, t.closeCold())
 	}
-	return failed
+	return errors.Join(failed, t.groups.close(cause))
 }
 
 // err is why the table is not served any more, or nil.

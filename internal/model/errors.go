@@ -22,6 +22,7 @@ const (
 	DatabaseNotFound  Reason = "DATABASE_NOT_FOUND"
 	PartitionNotFound Reason = "PARTITION_NOT_FOUND"
 	IndexNotFound     Reason = "INDEX_NOT_FOUND"
+	GroupNotFound     Reason = "GROUP_NOT_FOUND"
 
 	TableAlreadyExists    Reason = "TABLE_ALREADY_EXISTS"
 	DatabaseAlreadyExists Reason = "DATABASE_ALREADY_EXISTS"
@@ -70,6 +71,7 @@ var codes = map[Reason]string{
 	BadRequest: "INVALID_ARGUMENT", SchemaMismatch: "INVALID_ARGUMENT", ColumnNotFound: "INVALID_ARGUMENT",
 	UnsupportedType: "INVALID_ARGUMENT", BatchTooLarge: "INVALID_ARGUMENT",
 	TableNotFound: "NOT_FOUND", DatabaseNotFound: "NOT_FOUND", PartitionNotFound: "NOT_FOUND", IndexNotFound: "NOT_FOUND",
+	GroupNotFound:      "NOT_FOUND",
 	TableAlreadyExists: "ALREADY_EXISTS", DatabaseAlreadyExists: "ALREADY_EXISTS",
 	IndexAlreadyExists: "ALREADY_EXISTS",
 	OffsetTrimmed:      "OUT_OF_RANGE", OffsetBeyondEnd: "OUT_OF_RANGE", HistoryTrimmed: "OUT_OF_RANGE",

@@ -3,6 +3,8 @@ package model
 import (
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // DefaultDatabase is the database of a table name without a dot. It always exists.
@@ -52,6 +54,19 @@ func CheckName(kind, name string) error {
 	}
 	return Errorf(BadRequest, "%q is not a name for a %s", name, kind).
 		WithRemedy("Names begin with a letter or _, go on with letters, digits, _ and -, and have at most 128 characters")
+}
+
+// labelBytesMax bounds the names that users give to groups and their members.
+const labelBytesMax = 255
+
+// CheckLabel says what is wrong with the name of something that is no object of the catalog, the kind, such
+// as a group: it is free text of 1 to 255 bytes without control characters.
+func CheckLabel(kind, name string) error {
+	if name != "" && len(name) <= labelBytesMax && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl) {
+		return nil
+	}
+	return Errorf(BadRequest, "%q is not a name for a %s", clip(name, 100), kind).
+		WithRemedy("Such names are text of 1 to %d bytes, without control characters", labelBytesMax)
 }
 
 // String is the full name, `db.table`.

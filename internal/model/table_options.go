@@ -33,6 +33,10 @@ type Options struct {
 	Durability Durability
 	// PlanMaxPin is how long a plan, renewed or not, may keep rows from being retired.
 	PlanMaxPin time.Duration
+	// GroupPin is how long beyond TTL rows are kept that a group has not committed; 0 means not at all.
+	GroupPin time.Duration
+	// GroupTTL is how long a group is kept that has no members and commits nothing; 0 means for ever.
+	GroupTTL time.Duration
 
 	// The following is for primary-key tables alone; see CheckOptions.
 
@@ -59,6 +63,8 @@ const (
 	optionMaxBytes   = "log.max-bytes"
 	optionDurability = "log.durability"
 	optionPlanMaxPin = "plan.max-pin"
+	optionGroupPin   = "group.pin"
+	optionGroupTTL   = "group.ttl"
 
 	optionMerge           = "merge.engine"
 	optionVersionColumn   = "merge.version-column"
@@ -69,6 +75,7 @@ const (
 	optionRowTTL          = "row.ttl"
 	optionRowTTLColumn    = "row.ttl-column"
 
+	groupTTLDefault              = 7 * 24 * time.Hour
 	ttlMin, ttlMax               = time.Second, 36500 * 24 * time.Hour
 	planMaxPinMin, planMaxPinMax = time.Second, 30 * 24 * time.Hour
 	maxBytesMin                  = 1 << 20
@@ -95,6 +102,11 @@ func TableOptions() []OptionSpec {
 			"Primary-key tables: whether the changelog has the rows that updates replace (full), or only what they leave (new)."},
 		{optionDelete, "choice", "allow", deleteRange, true,
 			"Primary-key tables: what becomes of a deletion."},
+		{optionGroupPin, "duration", "0", ttlRange, true,
+			"How long beyond log.ttl rows are kept for the slowest group that has not committed them; 0 means that groups keep no rows. " +
+				"log.max-bytes removes them all the same."},
+		{optionGroupTTL, "duration", "7d", ttlRange, true,
+			"Time after which a group is forgotten, with its positions, that has no members and commits nothing; 0 means never."},
 		{optionIndexMaxBytes, "size", "0", maxBytesRange, false,
 			"Primary-key tables: memory of the index of keys, in equal shares for the buckets. Past it, the rows that were written " +
 				"longest ago move to a store on disk, where lookups take longer; 0 means no bound."},
@@ -142,6 +154,7 @@ func Alterable(name string) bool {
 func ParseOptions(set map[string]string) (Options, error) {
 	options := Options{
 		Durability: Fsync, PlanMaxPin: time.Hour, Merge: MergeLastRow, Delete: DeleteAllow, Image: ImageFull,
+		GroupTTL: groupTTLDefault,
 	}
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(set)) {
@@ -166,6 +179,10 @@ func (o *Options) parse(name, value string) error {
 		o.Durability, err = parseTableDurability(value)
 	case optionPlanMaxPin:
 		o.PlanMaxPin, err = boundedDuration(value, planMaxPinMin, planMaxPinMax, planMaxPinRange)
+	case optionGroupPin:
+		o.GroupPin, err = boundedDuration(value, ttlMin, ttlMax, ttlRange)
+	case optionGroupTTL:
+		o.GroupTTL, err = boundedDuration(value, ttlMin, ttlMax, ttlRange)
 	default:
 		var known bool
 		if known, err = o.parseKeyed(name, value); !known {

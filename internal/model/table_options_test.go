@@ -13,6 +13,7 @@ import (
 func TestParseOptions(t *testing.T) {
 	defaults := Options{
 		Durability: Fsync, PlanMaxPin: time.Hour, Merge: MergeLastRow, Delete: DeleteAllow, Image: ImageFull,
+		GroupTTL: 7 * 24 * time.Hour,
 	}
 	spelled := map[string]string{}
 	for _, spec := range TableOptions() {
@@ -29,9 +30,11 @@ func TestParseOptions(t *testing.T) {
 		"all": {
 			map[string]string{"log.ttl": "7d", "log.max-bytes": "10GB", "log.durability": "os", "plan.max-pin": "90m",
 				"merge.engine": "aggregation", "merge.aggregate.n": "sum", "merge.aggregate.s": "listagg:; ", "delete.behavior": "refuse",
-				"changelog.image": "new", "index.max-bytes": "1GiB", "merge.version-column": "v"},
+				"changelog.image": "new", "index.max-bytes": "1GiB", "merge.version-column": "v",
+				"group.pin": "2d", "group.ttl": "0"},
 			Options{
-				TTL: 7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute,
+				GroupPin: 48 * time.Hour,
+				TTL:      7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute,
 				Merge: MergeAggregation, Aggregates: map[string]string{"n": "sum", "s": "listagg:; "}, Delete: DeleteRefuse,
 				Image: ImageNew, IndexMaxBytes: 1 << 30, VersionColumn: "v",
 			},

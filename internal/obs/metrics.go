@@ -29,6 +29,8 @@ const (
 	MetricDiskFreeBytes      = "headrace_disk_free_bytes"
 	MetricPlans              = "headrace_plans"
 	MetricPinnedRows         = "headrace_pinned_rows"
+	MetricGroupLagRows       = "headrace_group_lag_rows"
+	MetricGroupMembers       = "headrace_group_members"
 	MetricGroups             = "headrace_groups_total"
 	MetricSyncs              = "headrace_syncs_total"
 	MetricSyncSeconds        = "headrace_sync_seconds_total"

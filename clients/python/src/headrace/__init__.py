@@ -33,10 +33,12 @@ from headrace.errors import (
     DiskFull,
     Draining,
     Error,
+    GroupNotFound,
     IndexAlreadyExists,
     IndexNotFound,
     IndexNotReady,
     Internal,
+    MemberFenced,
     NotFound,
     OffsetBeyondEnd,
     OffsetError,
@@ -62,6 +64,7 @@ from headrace.errors import (
     UnsupportedError,
     UnsupportedType,
 )
+from headrace.groups import Group, GroupInfo, GroupMember, GroupSubscription
 from headrace.pipeline import WriteResult
 from headrace.position import Bound, Position, Positions
 from headrace.scan import Scan, ScanSpec
@@ -91,11 +94,17 @@ __all__ = [
     "DiskFull",
     "Draining",
     "Error",
+    "Group",
+    "GroupInfo",
+    "GroupMember",
+    "GroupNotFound",
+    "GroupSubscription",
     "IndexAlreadyExists",
     "IndexNotFound",
     "IndexNotReady",
     "Internal",
     "LastBatch",
+    "MemberFenced",
     "NotFound",
     "OffsetBeyondEnd",
     "OffsetError",

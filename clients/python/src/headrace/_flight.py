@@ -40,17 +40,24 @@ _PATIENCE = 3.0
 
 _SAFE_ACTIONS = frozenset(
     [
+        "CommitPosition",
         "DescribeTable",
+        "Heartbeat",
+        "JoinGroup",
+        "LeaveGroup",
         "ListDatabases",
+        "ListGroups",
         "ListOffsets",
         "OpenProducer",
+        "Positions",
+        "ResetPosition",
         "ServerInfo",
         "TableStats",
         "WaitFor",
     ]
 )
 """Actions that may be run again when nobody knows whether they ran; a producer just gets a newer
-epoch."""
+epoch, a member of a group a newer generation."""
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,8 +12,11 @@ import pyarrow as pa
 
 from headrace import client as _client
 from headrace.convert import Rows
+from headrace.errors import BadRequest
+from headrace.groups import GroupInfo, GroupSubscription
 from headrace.keys import Keys
 from headrace.pipeline import WriteResult
+from headrace.position import Position
 from headrace.scan import Scan
 from headrace.subscribe import Batch, Subscription
 from headrace.table import Table
@@ -54,6 +57,10 @@ class AsyncDatabase:
     async def drop_table(self, name: str, *, missing_ok: bool = False) -> None:
         """Remove a table; see `Database.drop_table`."""
         await self.run(lambda: self.sync.drop_table(name, missing_ok=missing_ok))
+
+    async def groups(self, pattern: str = "") -> list[GroupInfo]:
+        """List consumer groups; see `Database.groups`."""
+        return await self.run(lambda: self.sync.groups(pattern))
 
     async def close(self) -> None:
         """Close the connection and end the threads."""
@@ -229,6 +236,32 @@ class AsyncSubscription:
             if batch is not None:
                 return batch
         raise StopAsyncIteration
+
+    async def commit(self, batch: Batch | None = None) -> None:
+        """Tell the group that a batch, and all before it, are done; None: all that were given out.
+
+        Raises:
+            BadRequest: the subscription is of no group.
+        """
+        inner = self.sync
+        if batch is not None:
+            await self._database.run(batch.commit)
+        elif isinstance(inner, GroupSubscription):
+            await self._database.run(inner.commit)
+        else:
+            raise BadRequest("the subscription is of no group: save batch.position, or set group=")
+
+    async def seek(self, position: Position | Mapping[int, int]) -> None:
+        """Go on at another place; see `Subscription.seek`."""
+        await self._database.run(lambda: self.sync.seek(position))
+
+    async def pause(self) -> None:
+        """Read nothing until `resume`."""
+        await self._database.run(self.sync.pause)
+
+    async def resume(self) -> None:
+        """Read on behind the newest batch that was given out."""
+        await self._database.run(self.sync.resume)
 
     async def close(self) -> None:
         """End the subscription."""

@@ -16,6 +16,7 @@ from headrace._flight import Address, Connection, ServerInfo, encode_schema
 from headrace.casting import near
 from headrace.convert import schema_of
 from headrace.errors import BadRequest, DatabaseNotFound, Error, NotFound, TableNotFound
+from headrace.groups import GroupInfo, list_groups
 from headrace.server import Server
 from headrace.table import Table, unsupported
 from headrace.write import Writer
@@ -222,6 +223,19 @@ class Database:
         """Bring back the newest table of that name that was dropped."""
         self._connection.actions("UndropTable", {"table": name})
         return self.table(name)
+
+    def groups(self, pattern: str = "") -> list[GroupInfo]:
+        """List consumer groups, with their members and how far they lag.
+
+        Args:
+            pattern: glob over `database.table`, as for `tables`; empty: those of all tables.
+
+        Example:
+            >>> db["web.clicks"].group("reports").commit({0: 1})
+            >>> [(info.group, info.table, info.lag) for info in db.groups()]
+            [('reports', 'web.clicks', 1)]
+        """
+        return list_groups(self._connection, pattern)
 
     # Databases -------------------------------------------------------------------------------
 

@@ -110,6 +110,12 @@ class IndexNotFound(NotFound):
     default_reason = "INDEX_NOT_FOUND"
 
 
+class GroupNotFound(NotFound):
+    """The table has no consumer group of that name."""
+
+    default_reason = "GROUP_NOT_FOUND"
+
+
 class AlreadyExists(Error):
     """Base of everything that is there already."""
 
@@ -177,7 +183,7 @@ class ProducerFenced(Aborted):
 
 
 class MemberFenced(Aborted):
-    """Another member took this one's place in its group."""
+    """This is no member of its group any more, or does not read the bucket any more."""
 
     default_reason = "MEMBER_FENCED"
 

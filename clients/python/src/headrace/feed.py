@@ -56,6 +56,8 @@ class Feed:
         self._queue_bytes = 0
         self._stream: GetStream | None = None
         self._error: Error | None = None
+        self._nudged = False
+        self._seen = start  # behind everything that arrived, rows or not
 
         self._thread = threading.Thread(
             target=self._run, name=f"headrace-follow-{scan['table']}", daemon=True
@@ -75,6 +77,8 @@ class Feed:
     def take(self, timeout: float | None) -> Arrival | None:
         """Wait for the next batch; None after `timeout` seconds without one, or when closed.
 
+        None also after `nudge`.
+
         Raises:
             Error: the feed failed, after everything that arrived before was taken.
         """
@@ -86,13 +90,25 @@ class Feed:
                 if self._stopped.is_set():
                     return None
                 left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                if self._nudged or (left is not None and left <= 0):
+                    self._nudged = False
                     return None
                 self._arrived.wait(left)
             arrival = self._queue.popleft()
             self._queue_bytes -= arrival.batch.nbytes
             self._room.notify()
             return arrival
+
+    def nudge(self) -> None:
+        """Make a `take` that waits, or the next one that would, return at once."""
+        with self._lock:
+            self._nudged = True
+            self._arrived.notify_all()
+
+    def seen(self) -> Position | None:
+        """Behind everything that the server went through, if no batch waits to be taken."""
+        with self._lock:
+            return None if self._queue else self._seen
 
     def close(self, timeout: float | None = None) -> None:
         """End the stream and the thread."""
@@ -144,6 +160,9 @@ class Feed:
                 self._retry.progress()
                 offsets = {int(about["bucket"]): int(about["next"])}
                 self._position = self._position.merged(offsets)
+                if batch is None or not batch.num_rows:
+                    with self._lock:
+                        self._seen = self._position
             if batch is not None and batch.num_rows:
                 if self._hidden:
                     shown = [n for n in batch.schema.names if n not in self._hidden]
@@ -161,6 +180,7 @@ class Feed:
                 self._room.wait()
             if not self._stopped.is_set():
                 self._queue.append(arrival)
+                self._seen = arrival.position
                 self._queue_bytes += arrival.batch.nbytes
                 self._arrived.notify()
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import pyarrow as pa
 
-from headrace._flight import Connection
-from headrace.feed import Feed
+from headrace.errors import BadRequest
+from headrace.feed import Arrival
 from headrace.position import Position
+from headrace.reading import Reading
+
+_SLICE: Final = 1.0
+"""Seconds that one wait takes at most, before it is looked what else there is to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,20 @@ class Batch:
     time: datetime | None
     position: Position
     _batch: pa.RecordBatch
+    _commit: Callable[[int, Position], None] | None = field(default=None, repr=False, compare=False)
+
+    def commit(self) -> None:
+        """Tell the group that this batch, and all that were given out before it, are done.
+
+        It is durable when it returns.
+
+        Raises:
+            MemberFenced: its bucket has moved to another member, which gets the rows again.
+            BadRequest: the subscription is of no group; save `position` instead.
+        """
+        if self._commit is None:
+            raise BadRequest("the subscription is of no group: save batch.position, or set group=")
+        self._commit(self.bucket, self.position)
 
     def to_arrow(self) -> pa.RecordBatch:
         """Give the rows."""
@@ -76,20 +95,20 @@ class Subscription:
 
     def __init__(
         self,
-        connection: Connection,
-        scan: dict[str, Any],
+        reading: Reading,
         *,
         start: Position,
         timeout: float | None,
-        hidden: Sequence[str] = (),
+        buckets: Collection[int] | None = None,
     ) -> None:
         """Start to follow at once, in the background."""
-        self._table = str(scan["table"])
-        self._timeout = timeout
-        self._position = start
-        self._feed = Feed(connection, scan, start, hidden)
-        connection.children.add(self._feed)
-        self._finalizer = weakref.finalize(self, self._feed.close, connection.address.timeout)
+        self._reading, self._timeout = reading, timeout
+        self._position, self._buckets = start, buckets
+        self._paused = False
+        reading.open(start, buckets)
+        self._finalizer: weakref.finalize[..., Any] = weakref.finalize(
+            self, reading.close, reading.patience
+        )
 
     @property
     def position(self) -> Position:
@@ -112,9 +131,22 @@ class Subscription:
             OffsetTrimmed: rows that come next are gone by the table's retention.
             Unavailable: the server could not be reached again in time.
         """
-        arrival = self._feed.take(self._timeout)
-        if arrival is None:
-            raise StopIteration
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            self._settle()
+            if not self.open or self._reading.closed:
+                raise StopIteration
+            left = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
+            arrival = self._reading.take(max(left, 0.0))
+            if arrival is not None:
+                return self._give(arrival)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise StopIteration
+
+    def _settle(self) -> None:
+        """Do what is to be done between two batches."""
+
+    def _give(self, arrival: Arrival) -> Batch:
         self._position = arrival.position
         about = arrival.about
         stored = about.get("time")
@@ -124,7 +156,35 @@ class Subscription:
             time=None if stored is None else parse_time(str(stored)),
             position=arrival.position,
             _batch=arrival.batch,
+            _commit=self._committer(),
         )
+
+    def _committer(self) -> Callable[[int, Position], None] | None:
+        return None
+
+    def seek(self, position: Position | Mapping[int, int]) -> None:
+        """Go on at another place, forward or back; buckets that are not named stay where they are.
+
+        What a group has committed stays: see `Group.reset`.
+        """
+        offsets = position.offsets if isinstance(position, Position) else Position(position).offsets
+        self._position = self._position.merged(self._readable(offsets))
+        if not self._paused:
+            self._reading.open(self._position, self._buckets)
+
+    def _readable(self, offsets: Mapping[int, int]) -> Mapping[int, int]:
+        return offsets
+
+    def pause(self) -> None:
+        """Read nothing until `resume`; a membership of a group goes on meanwhile."""
+        self._paused = True
+        self._reading.stop()
+
+    def resume(self) -> None:
+        """Read on behind the newest batch that was given out."""
+        if self._paused:
+            self._paused = False
+            self._reading.open(self._position, self._buckets)
 
     def close(self) -> None:
         """End the subscription; a loop in another thread ends too. Closing twice is fine."""
@@ -151,7 +211,7 @@ class Subscription:
 
     def __repr__(self) -> str:
         """Show table and position."""
-        return f"<Subscription to {self._table} at {self._position.to_json()}>"
+        return f"<Subscription to {self._reading.table} at {self._position.to_json()}>"
 
 
 def parse_time(text: str) -> datetime:

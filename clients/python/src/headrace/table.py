@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pyarrow as pa
 
@@ -13,10 +13,13 @@ from headrace._flight import Connection, decode_schema
 from headrace.casting import Caster, near
 from headrace.convert import Rows
 from headrace.errors import BadRequest, ColumnNotFound, Error, UnsupportedError
+from headrace.groups import Group, GroupInfo, GroupSubscription, list_groups
 from headrace.keyed import KeyedCalls
 from headrace.lookup import LookupStreams
+from headrace.membership import MemberOptions
 from headrace.pipeline import PipelineOptions, WriteResult
 from headrace.position import Bound, Position, Positions, encode_bound, encode_time
+from headrace.reading import Reading
 from headrace.scan import Scan, ScanSpec, check_filter
 from headrace.subscribe import Subscription
 from headrace.write import Mode, Writer
@@ -169,6 +172,9 @@ class Table(KeyedCalls):
         timeout: float | None = None,
         system_columns: bool = False,
         group: str | None = None,
+        commit: Literal["auto", "manual"] = "auto",
+        member: str | None = None,
+        session: float = 30.0,
     ) -> Subscription:
         """Follow the table: give rows as they are stored.
 
@@ -181,13 +187,18 @@ class Table(KeyedCalls):
                 ones), a `Position`, offsets by bucket, or a time with its zone.
             timeout: the loop ends after this many seconds without a row; None: never.
             system_columns: add `_bucket`, `_offset` and `_timestamp`.
-            group: not supported yet.
+            group: name of a group whose members share the buckets, and which goes on where it has
+                committed; `start` then says where a new group begins. Gives a `GroupSubscription`.
+            commit: with a group, `"auto"`: a batch is done when the next one is asked for;
+                `"manual"`: when `Batch.commit` says so.
+            member: with a group, the id of this member; who has the id already is fenced. None: one
+                is made.
+            session: with a group, seconds without a sign of life after which others get this
+                member's buckets, 1 to 600.
 
         Raises:
             ColumnNotFound: the table has no such column.
         """
-        if group is not None:
-            self._unsupported("consumer groups", "save batch.position and pass it as start")
         if timeout is not None and timeout <= 0:
             raise BadRequest(f"timeout is {timeout}, want more than 0 seconds, or None")
         spec = ScanSpec(
@@ -197,13 +208,32 @@ class Table(KeyedCalls):
             view="changelog" if self.primary_key else None,
         )
         self._check_columns(spec.columns)
-        return Subscription(
-            self._connection,
-            spec.to_command()["scan"],
-            start=self._resolve(start),
-            timeout=timeout,
-            hidden=spec.hidden_columns,
+        scan = spec.to_command()["scan"]
+        reading = Reading(self._connection, scan, spec.hidden_columns)
+        if group is None:
+            return Subscription(reading, start=self._resolve(start), timeout=timeout)
+        if "groups" not in self._connection.info.features:
+            self._unsupported("consumer groups", "save batch.position and pass it as start")
+        if commit not in ("auto", "manual"):
+            raise BadRequest(f"commit is {commit!r}, want 'auto' or 'manual'")
+        options = MemberOptions(
+            table=self.name,
+            table_id=self.id,
+            group=group,
+            member=member,
+            session=session,
+            start=encode_bound(start, "start", ("latest", "now", "earliest")),
+            auto=commit == "auto",
         )
+        return GroupSubscription(self._connection, reading, options, timeout)
+
+    def group(self, name: str) -> Group:
+        """Give a group of this table, to look at, move or drop; it need not be there."""
+        return Group(self._connection, self.name, name)
+
+    def groups(self) -> list[GroupInfo]:
+        """List the groups of this table."""
+        return list_groups(self._connection, self.name)
 
     def _resolve(self, start: Bound) -> Position:
         """Turn where to start into offsets, so that a reconnect cannot mean another place."""
