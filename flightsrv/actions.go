@@ -80,7 +80,7 @@ func (s *service) allActions() map[string]action {
 	all := map[string]action{}
 	for _, list := range [][]action{
 		s.serverActions(), s.databaseActions(), s.tableActions(), s.positionActions(), s.producerActions(), s.planActions(),
-		s.groupActions(),
+		s.partitionActions(), s.groupActions(),
 	} {
 		for _, a := range list {
 			all[a.name] = a
@@ -91,7 +91,7 @@ func (s *service) allActions() map[string]action {
 
 // laterActions are those that the interface describes and this version lacks.
 var laterActions = []string{
-	"ListPartitions", "CreatePartition", "DropPartition", "TierTable",
+	"TierTable",
 }
 
 // DoAction implements flight.FlightServiceServer.

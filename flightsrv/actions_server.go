@@ -14,6 +14,7 @@ const protocolVersion = 1
 var features = []string{
 	"log_tables", "producers", "plans", "follow", "projection", "system_columns", "acks.group", "acks.end", "trash",
 	"keyed_tables", "partial_update", "changelog", "rows+changelog", "before-after", "lookup", "lookup.insert_missing", "indexes", "groups",
+	"partitions",
 }
 
 type noFields struct{}

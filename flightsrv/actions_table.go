@@ -44,15 +44,12 @@ func (s *service) createTable(ctx context.Context, request *createTableRequest) 
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case len(request.PartitionBy) > 0:
-		return nil, unsupported("partition_by", "Leave it out; buckets spread a table too")
-	case request.Buckets < 0 || request.Buckets > model.BucketsMax:
+	if request.Buckets < 0 || request.Buckets > model.BucketsMax {
 		return nil, model.Errorf(model.BadRequest, "buckets is %d", request.Buckets).WithRemedy("Use 1 to %d", model.BucketsMax)
 	}
 	create := engine.CreateTable{
 		Name: name, Buckets: int32(request.Buckets), BucketKey: request.BucketKey, PrimaryKey: request.PrimaryKey,
-		Comment: request.Comment, Options: request.Options, ExistOK: request.ExistOK,
+		PartitionBy: request.PartitionBy, Comment: request.Comment, Options: request.Options, ExistOK: request.ExistOK,
 	}
 	create.Schema, create.Defaults, create.ColumnComments, err = request.schema()
 	if err != nil {
@@ -97,6 +94,7 @@ type tableDescription struct {
 	Columns       []model.Column    `json:"columns"`
 	PrimaryKey    []string          `json:"primary_key"`
 	BucketKey     []string          `json:"bucket_key"`
+	PartitionBy   []string          `json:"partition_by,omitempty"`
 	Indexes       []indexState      `json:"indexes,omitempty"`
 	Comment       string            `json:"comment,omitzero"`
 	Options       map[string]string `json:"options"`
@@ -122,6 +120,8 @@ type bucketStats struct {
 	End      int64 `json:"end"`
 	Boundary int64 `json:"boundary"`
 	Bytes    int64 `json:"bytes"`
+	// Partition has the values of the bucket's partition, by column.
+	Partition map[string]any `json:"partition,omitempty"`
 }
 
 // moreBuckets is each Result behind the first of a table with very many buckets.
@@ -154,7 +154,7 @@ func (s *service) describe(table *model.Table, send sendResult) error {
 		return err
 	}
 	first := true
-	return sendParts(describeBuckets(states), func(buckets []bucketStats, more bool) error {
+	return sendParts(describeBuckets(table, states), func(buckets []bucketStats, more bool) error {
 		if !first {
 			return send(moreBuckets{Table: table.Name.String(), ID: table.ID, Buckets: buckets, More: more})
 		}
@@ -162,7 +162,7 @@ func (s *service) describe(table *model.Table, send sendResult) error {
 		return send(tableDescription{
 			Table: table.Name.String(), ID: table.ID, SchemaVersion: table.SchemaVersion,
 			Schema: encapsulate(arrowipc.EncodeSchema(table.Schema)), Columns: model.ColumnsOf(table),
-			PrimaryKey: table.PrimaryKey, BucketKey: table.BucketKey, Indexes: describeIndexes(indexes), Comment: table.Comment,
+			PrimaryKey: table.PrimaryKey, BucketKey: table.BucketKey, PartitionBy: table.PartitionBy, Indexes: describeIndexes(indexes), Comment: table.Comment,
 			Options: table.Options, CreatedAt: timeValue{table.CreatedAt}, BucketCount: table.Buckets,
 			Buckets: buckets, More: more,
 		})
@@ -182,11 +182,12 @@ func describeIndexes(states []engine.IndexState) []indexState {
 	return described
 }
 
-func describeBuckets(states []engine.BucketState) []bucketStats {
+func describeBuckets(table *model.Table, states []engine.BucketState) []bucketStats {
 	described := make([]bucketStats, len(states))
 	for i, state := range states {
 		described[i] = bucketStats{
 			Bucket: state.Bucket, Start: state.Start, End: state.End, Boundary: state.Boundary, Bytes: state.Bytes,
+			Partition: partitionValues(table, state.Partition),
 		}
 	}
 	return described
@@ -368,7 +369,7 @@ func (s *service) tableStats(ctx context.Context, request *tableRequest, send se
 	for _, state := range states {
 		result.Bytes += state.Bytes
 	}
-	return sendParts(describeBuckets(states), func(buckets []bucketStats, more bool) error {
+	return sendParts(describeBuckets(table, states), func(buckets []bucketStats, more bool) error {
 		result.Buckets, result.More = buckets, more
 		return send(result)
 	})

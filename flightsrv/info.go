@@ -66,9 +66,13 @@ type planMetadata struct {
 
 // endpointMetadata is the app_metadata of an endpoint.
 type endpointMetadata struct {
-	Buckets []int32  `json:"buckets"`
-	From    position `json:"from"`
-	To      any      `json:"to"` // a position, or "never"
+	Buckets []int32 `json:"buckets"`
+	// Partition has the values of the partition that all buckets belong to, by column; nil where they belong to
+	// several, or to none.
+	Partition map[string]any `json:"partition,omitempty"`
+	// From is a position. It is left out with To where the plan is so large that the tickets alone name them.
+	From *position `json:"from,omitzero"`
+	To   any       `json:"to,omitempty"` // a position, or "never"
 }
 
 // planInfo gives the FlightInfo of a plan that was made for request.
@@ -94,8 +98,9 @@ func planInfo(plan *engine.Plan, request *scanRequest) (*flight.FlightInfo, erro
 	info := &flight.FlightInfo{
 		Schema: encapsulate(plan.SchemaMessage), TotalRecords: rows, TotalBytes: -1, AppMetadata: metadata,
 	}
-	for _, buckets := range groupBuckets(plan) {
-		endpoint, err := planEndpoint(plan, request, buckets)
+	groups := groupBuckets(plan)
+	for i, buckets := range groups {
+		endpoint, err := planEndpoint(plan, request, buckets, i == len(groups)-1)
 		if err != nil {
 			return nil, err
 		}
@@ -104,21 +109,62 @@ func planInfo(plan *engine.Plan, request *scanRequest) (*flight.FlightInfo, erro
 	return info, nil
 }
 
-// groupBuckets says which buckets share an endpoint. A limit is of the whole scan, so that it has
-// one endpoint.
+// groupBuckets says which buckets share an endpoint: one has a bucket, or a partition, or where there are too
+// many of these, several partitions. A limit is of the whole scan, so that it has one endpoint. Buckets that
+// were never written to are left out of a read that ends, unless they are all there is.
 func groupBuckets(plan *engine.Plan) [][]int32 {
 	buckets := make([]int32, 0, len(plan.Ranges))
-	for bucket := range plan.Ranges {
-		buckets = append(buckets, bucket)
+	for bucket, r := range plan.Ranges {
+		if plan.Follow || plan.State || plan.Partitions == nil || r.To > 0 {
+			buckets = append(buckets, bucket)
+		}
 	}
 	slices.Sort(buckets)
 	if len(buckets) == 0 || plan.Scan.HasLimit {
 		return [][]int32{buckets}
 	}
-	return slices.Collect(slices.Chunk(buckets, (len(buckets)+endpointsMax-1)/endpointsMax))
+	if plan.Partitions == nil || len(buckets) <= endpointsMax {
+		return slices.Collect(slices.Chunk(buckets, (len(buckets)+endpointsMax-1)/endpointsMax))
+	}
+	byPartition := map[*model.Partition][]int32{}
+	var order []*model.Partition
+	for _, bucket := range buckets {
+		partition := plan.Partitions[bucket]
+		if byPartition[partition] == nil {
+			order = append(order, partition)
+		}
+		byPartition[partition] = append(byPartition[partition], bucket)
+	}
+	groups := make([][]int32, 0, endpointsMax)
+	for chunk := range slices.Chunk(order, (len(order)+endpointsMax-1)/endpointsMax) {
+		var group []int32
+		for _, partition := range chunk {
+			group = append(group, byPartition[partition]...)
+		}
+		slices.Sort(group)
+		groups = append(groups, group)
+	}
+	return groups
 }
 
-func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32) (*flight.FlightEndpoint, error) {
+// partitionOf gives the values of the partition that all of the buckets belong to, or nil.
+func partitionOf(plan *engine.Plan, buckets []int32) map[string]any {
+	for _, bucket := range buckets {
+		if plan.Partitions[bucket] != plan.Partitions[buckets[0]] {
+			return nil
+		}
+	}
+	if len(buckets) == 0 {
+		return nil
+	}
+	return partitionValues(plan.Table, plan.Partitions[buckets[0]])
+}
+
+// describedMax is how many buckets a plan has at most for its endpoints to tell the ranges that their tickets
+// have too.
+const describedMax = 8192
+
+func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32, last bool) (*flight.FlightEndpoint, error) {
 	from := model.Position{TableID: plan.Table.ID, Offsets: make(model.Offsets, len(buckets))}
 	to := model.Position{TableID: plan.Table.ID, Offsets: make(model.Offsets, len(buckets))}
 	for _, bucket := range buckets {
@@ -128,9 +174,15 @@ func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32) (*fl
 	frozen.Table, frozen.Plan = plan.Table.Name.String(), plan.ID
 	frozen.From = bound{engine.Bound{Kind: engine.BoundOffsets, Position: from}}
 	frozen.To = bound{engine.Bound{Kind: engine.BoundOffsets, Position: to}}
-	metadata := endpointMetadata{Buckets: buckets, From: position{from}, To: position{to}}
+	metadata := endpointMetadata{Buckets: buckets, Partition: partitionOf(plan, buckets), From: &position{from}, To: position{to}}
 	if plan.Follow {
 		frozen.To, metadata.To = bound{engine.Bound{Kind: engine.BoundNever}}, "never"
+	}
+	if plan.Follow && last {
+		frozen.LaterFrom = integer(plan.NextBucket)
+	}
+	if len(plan.Ranges) > describedMax {
+		metadata.From, metadata.To = nil, nil
 	}
 	if plan.State { // the plan fixes it; only the changes behind it have an end
 		frozen.From = bound{}

@@ -2,8 +2,11 @@ package flightsrv
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/headrace/headrace/internal/engine"
 	"github.com/headrace/headrace/internal/model"
@@ -101,5 +104,71 @@ func TestTicketsOfAState(t *testing.T) {
 		if err != nil || scan.From.Kind != engine.BoundDefault || scan.To.Kind != to || scan.Plan != "P" || info.TotalRecords != 7 {
 			t.Errorf("view %d: ticket %s, %d records, %v", view, info.Endpoint[1].Ticket.Ticket, info.TotalRecords, err)
 		}
+	}
+}
+
+// partedPlan gives a plan of n partitions of two buckets each, from bucket 1 on, with rows [1000, 1100) in each.
+func partedPlan(n int32, change func(*engine.Plan)) *engine.Plan {
+	return planOf(0, func(p *engine.Plan) {
+		table := *p.Table
+		table.PartitionBy = []string{"country"}
+		p.Table, p.Partitions, p.NextBucket = &table, map[int32]*model.Partition{}, 2*n+1
+		for i := range n {
+			partition := &model.Partition{ID: int64(i), Values: []any{fmt.Sprint("c", i)}, Buckets: []int32{2*i + 1, 2*i + 2}}
+			for _, bucket := range partition.Buckets {
+				p.Partitions[bucket], p.Ranges[bucket] = partition, model.Range{From: 1000, To: 1100}
+			}
+		}
+		if change != nil {
+			change(p)
+		}
+	})
+}
+
+func TestEndpointsArePartitions(t *testing.T) {
+	for _, c := range []struct {
+		partitions       int32
+		endpoints, named int
+	}{{1, 2, 2}, {128, 256, 256}, {129, 129, 129}, {256, 256, 256}, {257, 129, 1}, {10_000, 250, 0}, {20_000, 254, 0}} {
+		for _, follow := range []bool{false, true} {
+			plan := partedPlan(c.partitions, func(p *engine.Plan) { p.Follow = follow })
+			info, err := planInfo(plan, &scanRequest{Table: "web.t"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			named, later := 0, 0
+			seen := map[int32]bool{}
+			for _, endpoint := range info.Endpoint {
+				if strings.Contains(string(endpoint.AppMetadata), `"partition":{"country":"c`) {
+					named++
+				}
+				scan, err := scanOf(string(endpoint.Ticket.Ticket))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if scan.LaterFrom != 0 {
+					later++
+				}
+				for _, bucket := range scan.Buckets {
+					if seen[bucket] || scan.From.Position.Offsets[bucket] != 1000 {
+						t.Fatalf("bucket %d in %s", bucket, endpoint.Ticket.Ticket)
+					}
+					seen[bucket] = true
+				}
+			}
+			if len(info.Endpoint) != c.endpoints || named != c.named || len(seen) != int(2*c.partitions) || (later == 1) != follow {
+				t.Errorf("%d partitions, follow %v: %d endpoints, %d of them named, %d with what comes later, %d buckets; want %d, %d",
+					c.partitions, follow, len(info.Endpoint), named, later, len(seen), c.endpoints, c.named)
+			}
+			if size := proto.Size(info); size > infoBytesMax {
+				t.Errorf("%d partitions: the info has %d bytes, at most %d are allowed", c.partitions, size, infoBytesMax)
+			}
+		}
+	}
+	// Buckets that were never written to do not have to be read; the position has them all the same.
+	empty := partedPlan(2, func(p *engine.Plan) { p.Ranges[1], p.Ranges[4] = model.Range{}, model.Range{} })
+	info, err := planInfo(empty, &scanRequest{Table: "web.t"})
+	if err != nil || len(info.Endpoint) != 2 || !strings.Contains(string(info.AppMetadata), `"offsets":{"1":0,"2":1100,"3":1100,"4":0}`) {
+		t.Errorf("%d endpoints, %s, %v", len(info.Endpoint), info.AppMetadata, err)
 	}
 }

@@ -30,6 +30,9 @@ type scanRequest struct {
 	Compression     string           `json:"compression,omitzero"`
 	MaxMessageBytes integer          `json:"max_message_bytes,omitzero"`
 	OnSchemaChange  string           `json:"on_schema_change,omitzero"`
+	// LaterFrom is set in the last ticket of a FlightInfo that follows: buckets from that number on are read too,
+	// also those that appear later.
+	LaterFrom integer `json:"later_from,omitzero"`
 	// Plan is set in tickets of a FlightInfo: the plan that pins their rows.
 	Plan string `json:"plan,omitzero"`
 }
@@ -60,7 +63,7 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 	scan = engine.Scan{
 		Table: table, Columns: columnNames(r.Columns), From: r.From.Bound, To: r.To.Bound,
 		View: view, SystemColumns: r.SystemColumns, MessageBytes: int(r.MaxMessageBytes),
-		Plain: r.Compression == "none", Plan: r.Plan,
+		Plain: r.Compression == "none", Plan: r.Plan, LaterFrom: int32(r.LaterFrom),
 	}
 	if r.Limit != nil {
 		scan.Limit, scan.HasLimit = int64(*r.Limit), true
@@ -69,6 +72,14 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 		scan.Buckets = make([]int32, len(*r.Buckets))
 		for i, bucket := range *r.Buckets {
 			scan.Buckets[i] = int32(bucket)
+		}
+	}
+	if r.Partitions != nil {
+		scan.Partitions = make([]engine.PartitionValues, len(r.Partitions))
+		for i, values := range r.Partitions {
+			if err := decodeJSON(values, "an element of partitions", &scan.Partitions[i]); err != nil {
+				return scan, err
+			}
 		}
 	}
 	return scan, nil
@@ -81,8 +92,6 @@ func (r *scanRequest) checkSupported() error {
 		return unsupported("a filter", "Filter the rows in the client")
 	case present(r.At):
 		return unsupported("at (time travel)", `Use "from" and "to"`)
-	case r.Partitions != nil:
-		return unsupported("a choice of partitions", "Tables have no partitions yet: leave the field out")
 	}
 	for _, field := range []struct {
 		name, value string
@@ -123,11 +132,14 @@ func (r *scanRequest) checkRanges() error {
 	if r.Limit != nil && *r.Limit < 0 {
 		return model.Errorf(model.BadRequest, "limit is %d", *r.Limit).WithRemedy("Use 0 or more, or leave it out")
 	}
+	if r.LaterFrom < 0 || r.LaterFrom > math.MaxInt32 {
+		return model.Errorf(model.BadRequest, "later_from is %d", r.LaterFrom).WithRemedy("Send the ticket as it was given")
+	}
 	if r.Buckets != nil {
 		for _, bucket := range *r.Buckets {
-			if bucket < 0 || bucket >= model.BucketsMax {
+			if bucket < 0 || bucket > math.MaxInt32 {
 				return model.Errorf(model.BadRequest, "bucket %d cannot be", bucket).
-					WithRemedy("Buckets are numbered from 0 up to %d", model.BucketsMax-1)
+					WithRemedy("Describe the table to see its buckets")
 			}
 		}
 	}

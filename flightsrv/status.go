@@ -27,6 +27,7 @@ type tableStatus struct {
 	Table         string `json:"table"`
 	ID            string `json:"id"`
 	Buckets       int32  `json:"buckets"`
+	Partitions    int    `json:"partitions,omitzero"`
 	OpenedBuckets int    `json:"opened_buckets"`
 	Rows          int64  `json:"opened_rows"`
 	Bytes         int64  `json:"opened_bytes"`
@@ -76,7 +77,7 @@ func (s *service) status() serverStatus {
 	}
 	for i, table := range e.Tables {
 		status.Tables[i] = tableStatus{
-			Table: table.Name.String(), ID: table.ID, Buckets: table.Buckets, OpenedBuckets: table.OpenedBuckets,
+			Table: table.Name.String(), ID: table.ID, Buckets: table.Buckets, Partitions: table.Partitions, OpenedBuckets: table.OpenedBuckets,
 			Rows: table.Rows, Bytes: table.Bytes,
 			Keys: table.Keys, IndexBytes: table.IndexBytes, LiveBytes: table.LiveBytes,
 		}

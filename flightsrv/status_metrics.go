@@ -33,6 +33,7 @@ func statusMetrics() []statusMetric {
 			return 0
 		}},
 		{describeMetric(obs.MetricTables, "Tables."), gauge, func(s serverStatus) float64 { return float64(len(s.Tables)) }},
+		{describeMetric(obs.MetricPartitions, "Partitions of all tables."), gauge, sumOfTables(func(t tableStatus) int64 { return int64(t.Partitions) })},
 		{describeMetric(obs.MetricStoredBytes, "Bytes of the buckets that were used since the start."), gauge,
 			sumOfTables(func(t tableStatus) int64 { return t.Bytes })},
 		{describeMetric(obs.MetricKeys, "Keys of the buckets of primary-key tables that were used since the start."), gauge,

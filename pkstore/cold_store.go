@@ -12,6 +12,8 @@ type ColdStore interface {
 	State(bucket ColdBucket) ColdState
 	// Retire moves rows in. Once it has returned without an error they are durable.
 	Retire(ctx context.Context, retire ColdRetire, rows iter.Seq2[ColdRow, error]) error
+	// Forget removes what it has of buckets that nobody uses any more.
+	Forget(buckets ...ColdBucket) error
 	// Reader pins the present state of a bucket.
 	Reader(bucket ColdBucket) (ColdReader, error)
 	// Verify reads all files and compares them with their sums.

@@ -33,6 +33,14 @@ func (c *memoryCold) Failed() <-chan struct{}           { return nil }
 func (c *memoryCold) Err() error                        { return nil }
 func (c *memoryCold) Close() error                      { return nil }
 
+func (c *memoryCold) Forget(buckets ...ColdBucket) error {
+	for _, bucket := range buckets {
+		delete(c.states, bucket)
+		delete(c.rows, bucket)
+	}
+	return nil
+}
+
 func (c *memoryCold) Retire(ctx context.Context, r ColdRetire, rows iter.Seq2[ColdRow, error]) error {
 	c.stamp++
 	if c.rows[r.Bucket] == nil {

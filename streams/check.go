@@ -161,27 +161,27 @@ func (c *segmentCheck) index(x *segmentIndex, fault error) {
 }
 
 // ReadSegmentTable gives the definition of the table that the segment at path belongs to, as it was
-// when the segment was begun.
-func ReadSegmentTable(options Options, path string) (table *model.Table, err error) {
+// when the segment was begun, and the partition that its bucket belongs to; nil for none.
+func ReadSegmentTable(options Options, path string) (table *model.Table, partition *model.Partition, err error) {
 	options = options.withDefaults()
 	if err := options.validate(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	w, err := openWindow(options.FS, path)
 	if err != nil {
-		return nil, fmt.Errorf("read the schema of segment %s: %w", path, err)
+		return nil, nil, fmt.Errorf("read the schema of segment %s: %w", path, err)
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	head, err := readSegmentHead(w.bytes)
 	if err != nil {
-		return nil, fmt.Errorf("read the schema of segment %s: %w", path, err)
+		return nil, nil, fmt.Errorf("read the schema of segment %s: %w", path, err)
 	}
 	first, any, err := firstBatch(w, head.size)
 	if err != nil {
-		return nil, fmt.Errorf("read segment %s: %w", path, err)
+		return nil, nil, fmt.Errorf("read segment %s: %w", path, err)
 	}
 	if any && (first.id != head.id || first.schema != head.sum) {
-		return nil, fmt.Errorf("read the schema of segment %s: its checksum is %08x, want %08x", path, head.sum, first.schema)
+		return nil, nil, fmt.Errorf("read the schema of segment %s: its checksum is %08x, want %08x", path, head.sum, first.schema)
 	}
-	return head.table, nil
+	return head.table, head.partition, nil
 }

@@ -98,7 +98,7 @@ func TestMetadataOfIndexes(t *testing.T) {
 func TestReadSegmentTable(t *testing.T) {
 	fs := newFS(t)
 	extents := writeSegment(t, fs)
-	got, err := ReadSegmentTable(testOptions(fs), extents[0].Segment.Path())
+	got, _, err := ReadSegmentTable(testOptions(fs), extents[0].Segment.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

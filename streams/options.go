@@ -35,6 +35,8 @@ type Options struct {
 	CoalesceBytes int64
 	// Trash is the folder that takes files that do not belong to the log. Default "trash".
 	Trash string
+	// Partition is what new segments say of the partition that the bucket belongs to; nil: it belongs to none.
+	Partition *model.Partition
 	// Reads bounds how many reads of cold pages run at once, over all buckets that share it.
 	// Default: a bound of the bucket's own.
 	Reads *ReadPool

@@ -20,7 +20,9 @@ type segmentHead struct {
 	// rewrote is the segment that this one stands for; nil for one that was written by appends.
 	rewrote *Extent
 	table   *model.Table
-	layout  *arrowipc.Layout
+	// partition is the one that the bucket belongs to; nil for none.
+	partition *model.Partition
+	layout    *arrowipc.Layout
 	// size is the length of the message in the file, sum its CRC.
 	size int64
 	sum  uint32

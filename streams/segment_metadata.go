@@ -40,6 +40,9 @@ const (
 	keyRewrote        = "headrace.rewrote"
 	// keyIndexes is there where the table has secondary indexes.
 	keyIndexes = "headrace.indexes"
+	// keyPartitionBy is there in partitioned tables, keyPartition in the segments of their partitions.
+	keyPartitionBy = "headrace.partition_by"
+	keyPartition   = "headrace.partition"
 
 	segmentFormat = 1
 )
@@ -84,6 +87,12 @@ func (h *segmentHead) metadata() (arrow.Metadata, error) {
 	}
 	if len(t.Indexes) > 0 {
 		entries = append(entries, metadataEntry{keyIndexes, t.Indexes})
+	}
+	if t.Partitioned() {
+		entries = append(entries, metadataEntry{keyPartitionBy, t.PartitionBy})
+	}
+	if h.partition != nil {
+		entries = append(entries, metadataEntry{keyPartition, h.partition})
 	}
 	for _, entry := range entries {
 		text, plain := entry.value.(string)
@@ -161,6 +170,9 @@ func (h *segmentHead) parseMetadata(schema *arrow.Schema) error {
 	h.bucket = int32(r.number(keyBucket, 32))
 	h.base = r.number(keyBaseOffset, 64)
 	h.previous = uint32(r.number(keyPrevious, 64))
+	if _, parted := r.values[keyPartition]; parted {
+		r.decode(keyPartition, &h.partition)
+	}
 	id, err := hex.DecodeString(r.text(keySegment))
 	if err != nil || copy(h.id[:], id) != len(h.id) || len(id) != len(h.id) {
 		r.errs = append(r.errs, fmt.Errorf("the key %s is not a UUID", keySegment))
@@ -208,6 +220,9 @@ func (h *segmentHead) parseTable(r *metadataReader, schema *arrow.Schema) {
 	r.decode(keyDefaults, &t.Defaults)
 	if _, indexed := r.values[keyIndexes]; indexed {
 		r.decode(keyIndexes, &t.Indexes)
+	}
+	if _, parted := r.values[keyPartitionBy]; parted {
+		r.decode(keyPartitionBy, &t.PartitionBy)
 	}
 	var created time.Time
 	r.decode(keyCreated, &created)

@@ -150,7 +150,7 @@ func (t *transaction) begin(base int64) error {
 	if err != nil {
 		return err
 	}
-	head := segmentHead{id: id, bucket: b.number, base: base, previous: t.at.Chain, table: b.definition.Load()}
+	head := segmentHead{id: id, bucket: b.number, base: base, previous: t.at.Chain, table: b.definition.Load(), partition: b.options.Partition}
 	if t.schema, err = head.encode(); err != nil {
 		return err
 	}

@@ -22,7 +22,16 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workload"))
 import w1  # noqa: E402 - lies beside this package, and is a program of its own too
 
-from . import big_table, ingest, keyed, peers, producers, scan, start  # noqa: E402
+from . import (  # noqa: E402
+    big_table,
+    ingest,
+    keyed,
+    partitions,
+    peers,
+    producers,
+    scan,
+    start,
+)
 from .plan import BUILD, PLANS, ROOT, Plan  # noqa: E402
 from .record import Recorder  # noqa: E402
 
@@ -41,6 +50,7 @@ FIGURES: dict[str, Figure] = {
     "big": lambda plan, recorder, rows: big_table.measure(plan, recorder, rows, WORKLOAD),
     "start": start.measure,
     "keyed": keyed.measure,
+    "partitions": partitions.measure,
 }
 
 

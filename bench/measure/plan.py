@@ -30,6 +30,8 @@ class Plan:
         keyed_sizes: keys of the keyed tables, one after the other.
         keyed_updates: rows of one measurement of upserts; at most as many as there are keys.
         keyed_seconds: of each measurement of lookups.
+        partitions: partitions of the table that has many.
+        partition_rows: rows of each of them.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Plan:
     keyed_sizes: tuple[int, ...]
     keyed_updates: int = 1_000_000
     keyed_seconds: float
+    partitions: int = 10_000
+    partition_rows: int = 100
 
 
 FULL = Plan(
@@ -93,5 +97,7 @@ SMOKE = Plan(
     keyed_sizes=(10_000,),
     keyed_updates=10_000,
     keyed_seconds=0.3,
+    partitions=500,
+    partition_rows=10,
 )
 PLANS = {plan.name: plan for plan in (FULL, QUICK, SMOKE)}

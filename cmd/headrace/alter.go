@@ -143,6 +143,9 @@ func appliesTo(option model.OptionSpec, d *tableDescription) bool {
 	if strings.HasSuffix(option.Name, ".COLUMN") {
 		return false // it stands for a name of each column
 	}
+	if strings.HasPrefix(option.Name, "partition.") {
+		return len(d.PartitionBy) > 0
+	}
 	log := model.Table{Options: map[string]string{option.Name: option.Default}}
 	return len(d.PrimaryKey) > 0 || log.CheckOptions() == nil
 }

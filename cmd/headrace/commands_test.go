@@ -255,3 +255,47 @@ func TestAClosedPipeIsNoFailure(t *testing.T) {
 		t.Errorf("exit code %d, errors %q", code, errs.String())
 	}
 }
+
+func TestPartitionsFromMakingToDropping(t *testing.T) {
+	c := terminal{t: t, uri: startServer(t)}
+	c.must("create", "web.visits", "--columns", "country string, share double, id int64", "--partition-by", "country,share")
+	c.must("partitions", "web.visits", "--create", "country=DE,share=0.5")
+	c.must("partitions", "web.visits", "--create", "country=FR,share=2")
+	c.must("partitions", "web.visits", "--create", "country=FR,share=2", "--exist-ok")
+	path := filepath.Join(t.TempDir(), "rows.csv")
+	if err := os.WriteFile(path, []byte("country,share,id\nDE,0.5,1\nIT,1.5,2\nDE,0.5,3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.must("put", "web.visits", path)
+	out := c.must("partitions", "web.visits")
+	for _, want := range []string{"country=DE, share=0.5", "country=FR, share=2", "country=IT, share=1.5"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the partitions lack %q:\n%s", want, out)
+		}
+	}
+	if out := c.must("partitions", "web.visits", "country=DE", "--json"); !strings.Contains(out, `"rows":2`) || strings.Count(out, "\n") != 1 {
+		t.Errorf("one partition is %s", out)
+	}
+	if out := c.must("scan", "web.visits", "--partition", "country=DE", "--partition", "country=IT,share=1.5", "-o", "csv"); strings.Count(out, "\n") != 4 {
+		t.Errorf("two partitions have\n%s", out)
+	}
+	if out := c.must("describe", "web.visits"); !strings.Contains(out, "partitioned by") || !strings.Contains(out, "country=IT, share=1.5") {
+		t.Errorf("described as\n%s", out)
+	}
+	if code, _, _ := c.run("partitions", "web.visits", "--drop", "country=DE"); code != exitUsage {
+		t.Errorf("drop without an answer: exit code %d", code)
+	}
+	c.must("partitions", "web.visits", "--drop", "country=DE", "--yes")
+	if code, _, errs := c.run("partitions", "web.visits", "--drop", "country=DE", "--yes"); code != exitFailed || !strings.HasPrefix(errs, "PARTITION_NOT_FOUND: ") {
+		t.Errorf("drop again: exit code %d, errors %q", code, errs)
+	}
+	c.must("partitions", "web.visits", "--drop", "country=DE", "--yes", "--missing-ok")
+	if out := c.must("scan", "web.visits", "-o", "csv"); strings.Count(out, "\n") != 2 {
+		t.Errorf("what is left is\n%s", out)
+	}
+	for _, line := range []string{"partitions web.visits x", "partitions web.visits --create x", "partitions web.visits --create a=1 --drop a=1"} {
+		if code, _, _ := c.run(strings.Fields(line)...); code != exitUsage {
+			t.Errorf("headrace %s: exit code %d", line, code)
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 type createFlags struct {
 	buckets               int
 	primaryKey, bucketKey []string
+	partitionBy           []string
 	comment               string
 	options               []string
 }
@@ -26,27 +27,29 @@ func (f *createFlags) register(command *cobra.Command) {
 	flags.IntVar(&f.buckets, "buckets", 0, "number of buckets: how far reads and writes of the table spread (default 1)")
 	flags.StringSliceVar(&f.primaryKey, "primary-key", nil, "columns that tell rows apart; rows are then written and read by key")
 	flags.StringSliceVar(&f.bucketKey, "bucket-key", nil, "columns whose values choose the bucket of a row (default: the primary key)")
+	flags.StringSliceVar(&f.partitionBy, "partition-by", nil, "columns whose values part the table: each partition is listed, read and dropped on its own")
 	flags.StringVar(&f.comment, "comment", "", "free text")
 	flags.StringArrayVar(&f.options, "set", nil, "option of the table, NAME=VALUE, as headrace options lists them; may be repeated")
 }
 
 // createRequest is the body of CreateTable.
 type createRequest struct {
-	Table      string            `json:"table"`
-	Schema     string            `json:"schema,omitzero"`
-	Columns    []model.Column    `json:"columns,omitzero"`
-	PrimaryKey []string          `json:"primary_key,omitzero"`
-	Buckets    int               `json:"buckets,omitzero"`
-	BucketKey  []string          `json:"bucket_key,omitzero"`
-	Comment    string            `json:"comment,omitzero"`
-	Options    map[string]string `json:"options,omitzero"`
-	ExistOK    bool              `json:"exist_ok,omitzero"`
+	Table       string            `json:"table"`
+	Schema      string            `json:"schema,omitzero"`
+	Columns     []model.Column    `json:"columns,omitzero"`
+	PrimaryKey  []string          `json:"primary_key,omitzero"`
+	Buckets     int               `json:"buckets,omitzero"`
+	BucketKey   []string          `json:"bucket_key,omitzero"`
+	PartitionBy []string          `json:"partition_by,omitzero"`
+	Comment     string            `json:"comment,omitzero"`
+	Options     map[string]string `json:"options,omitzero"`
+	ExistOK     bool              `json:"exist_ok,omitzero"`
 }
 
 func (f *createFlags) request(table string) (createRequest, error) {
 	options, err := parseOptionFlags(f.options)
 	return createRequest{
-		Table: table, PrimaryKey: f.primaryKey, Buckets: f.buckets, BucketKey: f.bucketKey, Comment: f.comment, Options: options,
+		Table: table, PrimaryKey: f.primaryKey, Buckets: f.buckets, BucketKey: f.bucketKey, PartitionBy: f.partitionBy, Comment: f.comment, Options: options,
 	}, err
 }
 
@@ -80,6 +83,7 @@ func (p *program) createCommand() *cobra.Command {
 		Short: "Make a table",
 		Example: `  headrace create web.clicks --columns 'id int64 not null, at timestamp[us, tz=UTC], tags list<item: string>'
   headrace create web.clicks --like clicks.parquet --set log.ttl=7d --buckets 4
+  headrace create web.visits --columns 'country string, at timestamp[us, tz=UTC]' --partition-by country
   headrace create web.users --columns 'user_id int64, name string, age int32' --primary-key user_id`,
 		Args: arguments("TABLE"),
 		RunE: func(command *cobra.Command, args []string) error {

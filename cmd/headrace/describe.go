@@ -25,6 +25,7 @@ type tableDescription struct {
 	Columns       []model.Column    `json:"columns"`
 	PrimaryKey    []string          `json:"primary_key"`
 	BucketKey     []string          `json:"bucket_key"`
+	PartitionBy   []string          `json:"partition_by,omitempty"`
 	Comment       string            `json:"comment"`
 	Options       map[string]string `json:"options"`
 	CreatedAt     string            `json:"created_at"`
@@ -40,6 +41,8 @@ type bucketStats struct {
 	Start  int64 `json:"start"`
 	End    int64 `json:"end"`
 	Bytes  int64 `json:"bytes"`
+	// Partition has the values of the bucket's partition, by column.
+	Partition map[string]any `json:"partition,omitempty"`
 }
 
 // indexStats is a secondary index; Progress goes from 0 to 1 while it is built.
@@ -148,6 +151,9 @@ func (p *program) printDescription(d *tableDescription) error {
 	if len(d.BucketKey) > 0 {
 		facts.row("bucket key", strings.Join(d.BucketKey, ", "))
 	}
+	if len(d.PartitionBy) > 0 {
+		facts.row("partitioned by", strings.Join(d.PartitionBy, ", "))
+	}
 	for _, name := range slices.Sorted(maps.Keys(d.Options)) {
 		facts.row(name, d.Options[name])
 	}
@@ -188,16 +194,24 @@ func (p *program) section(table *grid) error {
 
 // printBuckets shows the first buckets and says how many there are behind them.
 func (p *program) printBuckets(d *tableDescription) error {
-	table := newGrid(p.stdout, "BUCKET", "START", "END", "STORED")
+	headings := []string{"BUCKET", "START", "END", "STORED"}
+	if len(d.PartitionBy) > 0 {
+		headings = append(headings, "PARTITION")
+	}
+	table := newGrid(p.stdout, headings...)
 	const bucketsShown = 32
 	for _, bucket := range d.Buckets[:min(len(d.Buckets), bucketsShown)] {
-		table.row(fmt.Sprint(bucket.Bucket), formatCount(bucket.Start), formatCount(bucket.End), formatBytes(float64(bucket.Bytes)))
+		cells := []string{fmt.Sprint(bucket.Bucket), formatCount(bucket.Start), formatCount(bucket.End), formatBytes(float64(bucket.Bytes))}
+		if len(d.PartitionBy) > 0 {
+			cells = append(cells, valuesText(bucket.Partition))
+		}
+		table.row(cells...)
 	}
 	if err := p.section(table); err != nil {
 		return err
 	}
-	if int(d.BucketCount) > bucketsShown {
-		_, err := fmt.Fprintf(p.stdout, "… and %d buckets more\n", int(d.BucketCount)-bucketsShown)
+	if len(d.Buckets) > bucketsShown {
+		_, err := fmt.Fprintf(p.stdout, "… and %d buckets more\n", len(d.Buckets)-bucketsShown)
 		return err
 	}
 	return nil

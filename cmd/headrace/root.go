@@ -42,7 +42,7 @@ Watch new rows arrive:  headrace scan web.clicks --from latest --follow`,
 		&cobra.Group{ID: "tables", Title: "Tables:"})
 	addGroup(root, "server", p.serveCommand(), p.statusCommand(), p.flushCommand(), p.checkCommand(), p.configCommand(), p.tokenCommand())
 	addGroup(root, "rows", p.putCommand(), p.scanCommand(), p.lookupCommand(), p.groupsCommand())
-	addGroup(root, "tables", p.tablesCommand(), p.describeCommand(), p.createCommand(), p.alterCommand(), p.optionsCommand(),
+	addGroup(root, "tables", p.tablesCommand(), p.describeCommand(), p.createCommand(), p.alterCommand(), p.partitionsCommand(), p.optionsCommand(),
 		p.renameCommand(), p.truncateCommand(), p.dropCommand(), p.undropCommand())
 	addGroup(root, "", p.versionCommand())
 	root.InitDefaultHelpCmd()

@@ -40,7 +40,16 @@ after an update, -D deleted. --view before-after has one row a change, with both
 			if err != nil {
 				return err
 			}
-			return p.withClient(func(c *client) error { return p.scan(command.Context(), c, request, flags) })
+			return p.withClient(func(c *client) error {
+				for _, text := range flags.partitions {
+					values, err := c.partitionValues(command.Context(), args[0], splitValues([]string{text}))
+					if err != nil {
+						return err
+					}
+					request.Partitions = append(request.Partitions, values)
+				}
+				return p.scan(command.Context(), c, request, flags)
+			})
 		},
 	}
 	set := command.Flags()
@@ -49,6 +58,7 @@ after an update, -D deleted. --view before-after has one row a change, with both
 	set.StringVar(&flags.to, "to", "", "where to end: now, a time, how long ago, or a position (default now)")
 	set.Int64Var(&flags.limit, "limit", 0, "largest number of rows")
 	set.Int32SliceVar(&flags.buckets, "buckets", nil, "buckets to read (default: all)")
+	set.StringArrayVar(&flags.partitions, "partition", nil, "read only the partitions with these values, COLUMN=VALUE,…; may be repeated")
 	set.BoolVar(&flags.systemColumns, "system-columns", false, "add _bucket, _offset and _timestamp")
 	set.BoolVarP(&flags.follow, "follow", "f", false, "go on with new rows as they come")
 	set.StringVar(&flags.positionFile, "position-file", "", "go on at the position in this file, and keep it there")

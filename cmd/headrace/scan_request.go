@@ -39,14 +39,15 @@ type scanTicket struct {
 }
 
 type scanRequest struct {
-	Table         string    `json:"table"`
-	Columns       *[]string `json:"columns,omitzero"`
-	From          any       `json:"from,omitzero"`
-	To            any       `json:"to,omitzero"`
-	Buckets       []int32   `json:"buckets,omitzero"`
-	Limit         *int64    `json:"limit,omitzero"`
-	View          string    `json:"view,omitzero"`
-	SystemColumns bool      `json:"system_columns,omitzero"`
+	Table         string           `json:"table"`
+	Columns       *[]string        `json:"columns,omitzero"`
+	From          any              `json:"from,omitzero"`
+	To            any              `json:"to,omitzero"`
+	Buckets       []int32          `json:"buckets,omitzero"`
+	Partitions    []map[string]any `json:"partitions,omitzero"`
+	Limit         *int64           `json:"limit,omitzero"`
+	View          string           `json:"view,omitzero"`
+	SystemColumns bool             `json:"system_columns,omitzero"`
 }
 
 // timeBound is a bound by the time at which rows were stored.
@@ -84,6 +85,7 @@ type scanFlags struct {
 	where, at                                    string
 	limit                                        int64
 	buckets                                      []int32
+	partitions                                   []string
 	systemColumns, follow, lines                 bool
 }
 

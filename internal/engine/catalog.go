@@ -151,19 +151,26 @@ func (e *Engine) Buckets(name model.TableName) ([]BucketState, error) {
 	if err != nil {
 		return nil, err
 	}
-	states := make([]BucketState, t.definition.Load().Buckets)
-	for i := range states {
-		number := int32(i)
-		states[i].Bucket = number
-		if !t.written(number) {
-			continue
-		}
-		b, err := t.bucket(number)
-		if err != nil {
+	chosen, err := t.choose(Scan{Table: name})
+	if err != nil {
+		return nil, err
+	}
+	defer chosen.release()
+	numbers := chosen.numbers
+	if t.partitions == nil {
+		numbers = t.numbers()
+	}
+	states := make([]BucketState, len(numbers))
+	ranges := make(map[int32]model.Range, len(numbers))
+	for i, number := range numbers {
+		if states[i], err = t.measure(number); err != nil {
 			return nil, err
 		}
-		stats := b.Stats()
-		states[i] = BucketState{Bucket: number, Start: stats.Start, End: stats.End, Bytes: stats.Bytes}
+		ranges[number] = model.Range{}
+	}
+	for number, partition := range t.partitionsOf(ranges) {
+		i, _ := slices.BinarySearch(numbers, number)
+		states[i].Partition = partition
 	}
 	return states, nil
 }

@@ -41,6 +41,9 @@ func (e *Engine) CreateTable(_ context.Context, request CreateTable) (*model.Tab
 	if err := e.makeTableFolder(record); err != nil {
 		return nil, e.diskError("create table "+definition.Name.String(), err)
 	}
+	if err := t.openPartitions(); err != nil {
+		return nil, e.diskError("create table "+definition.Name.String(), err)
+	}
 	e.catalog.add(t)
 	return definition, nil
 }
@@ -54,20 +57,20 @@ func (e *Engine) design(request CreateTable) (*model.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	schema := model.StoredSchema(request.Schema, request.PrimaryKey...)
+	schema := model.StoredSchema(request.Schema, slices.Concat(request.PrimaryKey, request.PartitionBy)...)
 	definition := &model.Table{
 		ID: id, Name: request.Name, Schema: schema, SchemaVersion: 1,
-		Buckets: max(request.Buckets, 1), BucketKey: request.BucketKey, PrimaryKey: request.PrimaryKey, Comment: request.Comment, Options: request.Options,
+		Buckets: max(request.Buckets, 1), BucketKey: request.BucketKey, PrimaryKey: request.PrimaryKey, PartitionBy: request.PartitionBy, Comment: request.Comment, Options: request.Options,
 		Defaults: request.Defaults, Comments: request.ColumnComments, CreatedAt: e.options.Clock.Now().UTC(),
 	}
 	if definition.Keyed() && len(definition.BucketKey) == 0 {
-		definition.BucketKey = slices.Clone(definition.PrimaryKey)
+		definition.BucketKey = definition.RoutingKey()
 	}
 	for i := range schema.NumFields() {
 		definition.FieldIDs = append(definition.FieldIDs, int32(i+1))
 	}
 	var faults []error
-	faults = append(faults, model.CheckSchema(request.Schema), definition.CheckOptions(), checkPrimaryKey(definition))
+	faults = append(faults, model.CheckSchema(request.Schema), definition.CheckPartitionBy(), definition.CheckOptions(), checkPrimaryKey(definition))
 	if request.Buckets < 0 || request.Buckets > model.BucketsMax {
 		faults = append(faults, model.Errorf(model.BadRequest, "buckets is %d, want 1 to %d", request.Buckets, model.BucketsMax))
 	}
@@ -111,9 +114,14 @@ func checkPrimaryKey(definition *model.Table) error {
 		}
 		seen[name] = true
 	}
-	if n := len(definition.BucketKey); n > len(definition.PrimaryKey) || !slices.Equal(definition.BucketKey, definition.PrimaryKey[:n]) {
-		faults = append(faults, model.Errorf(model.BadRequest, "bucket_key is %v, which primary_key, %v, does not begin with",
-			definition.BucketKey, definition.PrimaryKey))
+	key := definition.RoutingKey()
+	if n := len(definition.BucketKey); n > len(key) || !slices.Equal(definition.BucketKey, key[:n]) {
+		without := ""
+		if definition.Partitioned() {
+			without = " without the partition columns"
+		}
+		faults = append(faults, model.Errorf(model.BadRequest, "bucket_key is %v, which primary_key%s, %v, does not begin with",
+			definition.BucketKey, without, key))
 	}
 	return model.JoinFaults(faults)
 }
@@ -149,6 +157,9 @@ func difference(have, want *model.Table) string {
 	}
 	if !slices.Equal(have.PrimaryKey, want.PrimaryKey) {
 		note("primary_key", have.PrimaryKey, want.PrimaryKey)
+	}
+	if !slices.Equal(have.PartitionBy, want.PartitionBy) {
+		note("partition_by", have.PartitionBy, want.PartitionBy)
 	}
 	if !slices.Equal(have.BucketKey, want.BucketKey) {
 		note("bucket_key", have.BucketKey, want.BucketKey)
@@ -186,6 +197,11 @@ func (e *Engine) makeTableFolder(record *tableRecord) error {
 	temporary, dir := tablesDir+"/"+record.ID+".new", tablesDir+"/"+record.ID
 	if err := e.options.FS.MkdirAll(temporary); err != nil {
 		return err
+	}
+	if record.definition.Partitioned() {
+		if err := e.makeLedger(temporary); err != nil {
+			return err
+		}
 	}
 	if err := writeCatalogFile(e.options.FS, temporary, tableFile, record); err != nil {
 		return err

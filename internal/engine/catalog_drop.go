@@ -92,6 +92,10 @@ func (e *Engine) UndropTable(ctx context.Context, name model.TableName) (*model.
 		if err := errors.Join(e.options.FS.SyncDir(tablesDir), e.options.FS.SyncDir(trashDir)); err != nil {
 			return err
 		}
+		if err := t.openPartitions(); err != nil {
+			return err
+		}
+		t.findStray()
 		if err := e.adopt(t); err != nil {
 			return err
 		}
@@ -223,7 +227,7 @@ func (t *table) truncated(before *model.Position) (map[int32]int64, error) {
 		}
 	}
 	starts := t.logicalStarts()
-	for number := range definition.Buckets {
+	for _, number := range t.numbers() {
 		rows, err := t.readable(number)
 		if err != nil {
 			return nil, err

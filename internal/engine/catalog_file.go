@@ -30,6 +30,7 @@ type tableRecord struct {
 	Buckets       int32             `json:"buckets"`
 	BucketKey     []string          `json:"bucket_key,omitempty"`
 	PrimaryKey    []string          `json:"primary_key,omitempty"`
+	PartitionBy   []string          `json:"partition_by,omitempty"`
 	Indexes       []model.Index     `json:"indexes,omitempty"`
 	Comment       string            `json:"comment,omitempty"`
 	Options       map[string]string `json:"options,omitempty"`
@@ -49,7 +50,7 @@ func newTableRecord(definition *model.Table, starts map[int32]int64) *tableRecor
 		Format: catalogFormat, ID: definition.ID, Database: definition.Name.Database, Table: definition.Name.Table,
 		Schema:   base64.StdEncoding.EncodeToString(arrowipc.EncodeSchema(definition.Schema)),
 		FieldIDs: definition.FieldIDs, SchemaVersion: definition.SchemaVersion, Buckets: definition.Buckets,
-		BucketKey: definition.BucketKey, PrimaryKey: definition.PrimaryKey, Indexes: definition.Indexes, Comment: definition.Comment,
+		BucketKey: definition.BucketKey, PrimaryKey: definition.PrimaryKey, PartitionBy: definition.PartitionBy, Indexes: definition.Indexes, Comment: definition.Comment,
 		Options: definition.Options, Defaults: definition.Defaults, Comments: definition.Comments,
 		Created: definition.CreatedAt, Starts: starts, definition: definition,
 	}
@@ -70,7 +71,7 @@ func (r *tableRecord) define() error {
 	}
 	r.definition = &model.Table{
 		ID: r.ID, Name: model.TableName{Database: r.Database, Table: r.Table}, Schema: schema, FieldIDs: r.FieldIDs,
-		SchemaVersion: r.SchemaVersion, Buckets: r.Buckets, BucketKey: r.BucketKey, PrimaryKey: r.PrimaryKey,
+		SchemaVersion: r.SchemaVersion, Buckets: r.Buckets, BucketKey: r.BucketKey, PrimaryKey: r.PrimaryKey, PartitionBy: r.PartitionBy,
 		Indexes: r.Indexes, Comment: r.Comment, Options: r.Options, Defaults: r.Defaults, Comments: r.Comments, CreatedAt: r.Created,
 	}
 	return nil

@@ -160,6 +160,7 @@ func (c *checker) table(dir string) error {
 		name = definition.Name.String()
 		c.database[definition.Name.Database] = true
 	}
+	c.partitions(dir, definition)
 	c.groups(name, dir)
 	keyed, err := c.newKeyedCheck(definition)
 	if err != nil {
@@ -293,7 +294,7 @@ func (c *checker) rebuildTable(dir string) (*model.Table, error) {
 	var newest *model.Table
 	failed := errors.New("no segment of the table can be read")
 	err := c.segments(dir, func(segment string, _ int64) error {
-		definition, err := streams.ReadSegmentTable(c.options, segment)
+		definition, _, err := streams.ReadSegmentTable(c.options, segment)
 		if err != nil {
 			failed = err
 			return nil

@@ -124,6 +124,15 @@ func (c *filesCold) Reader(bucket pkstore.ColdBucket) (pkstore.ColdReader, error
 	return &filesReader{x.State, x.Rows}, nil
 }
 
+func (c *filesCold) Forget(buckets ...pkstore.ColdBucket) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, bucket := range buckets {
+		delete(c.content.Buckets, bucket.Bucket)
+	}
+	return c.save()
+}
+
 func (c *filesCold) Verify() error           { return nil }
 func (c *filesCold) Failed() <-chan struct{} { return nil }
 func (c *filesCold) Err() error              { return nil }

@@ -135,6 +135,7 @@ func (g *group) add(r *request) {
 func (e *Engine) apply(g *group) {
 	g.time = max(e.options.Clock.Now().UnixMicro(), e.lastTime)
 	e.lastTime = g.time
+	e.makePartitions(g)
 	for _, r := range g.requests {
 		if r.table != nil {
 			// The level of the table may have been raised since the stream was opened.
@@ -179,6 +180,9 @@ func (r *request) apply(g *group) error {
 		if done || err != nil {
 			return err
 		}
+	}
+	if err := r.settleParts(); err != nil {
+		return err
 	}
 	place := r.place
 	if r.put.keyed != nil {
@@ -228,13 +232,13 @@ func (r *request) place(g *group) error {
 // placeNothing gives a batch without rows a place in the log, as a run without rows: its number counts,
 // and has to be known after a restart.
 func (r *request) placeNothing(g *group) error {
-	b, err := r.table.bucket(0)
+	b, err := r.table.bucket(model.HomeBucket)
 	if err != nil {
 		return err
 	}
 	g.touch(b)
 	base := b.Append(arrowipc.NewBuilder(r.table.log).Finish(), []streams.Run{r.run(max(g.time, b.LastTime()), 0)})
-	r.pending.ack.Offsets[0] = model.Range{From: base, To: base}
+	r.pending.ack.Offsets[b.number] = model.Range{From: base, To: base}
 	return nil
 }
 

@@ -18,8 +18,11 @@ type CreateTable struct {
 	// BucketKey chooses a row's bucket by hash; empty: batches stick to a bucket and rotate.
 	BucketKey  []string
 	PrimaryKey []string
-	Comment    string
-	Options    map[string]string
+	// PartitionBy are the columns whose values part the table; they become NOT NULL, and in a table with a
+	// primary key belong to it. Empty: it has no partitions.
+	PartitionBy []string
+	Comment     string
+	Options     map[string]string
 	// ExistOK makes it no error that a table with the same definition exists.
 	ExistOK bool
 }
@@ -27,6 +30,8 @@ type CreateTable struct {
 // BucketState is what is kept of one bucket.
 type BucketState struct {
 	Bucket int32
+	// Partition is the one that the bucket belongs to; nil in a table without partitions.
+	Partition *model.Partition
 	// Start and End are the readable range of offsets, half-open.
 	Start, End int64
 	// Boundary is the offset up to which the lake holds the rows; 0 without a lake.

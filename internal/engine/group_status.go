@@ -148,6 +148,9 @@ func (t *table) groupState(g *consumerGroup, rows func(number int32, committed i
 			b.Committed = at
 		}
 		r, err := rows(number, b.Committed)
+		if err != nil && t.isGone(number) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

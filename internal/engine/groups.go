@@ -159,7 +159,7 @@ func (t *table) groupStarts(ctx context.Context, name string, start Bound) (mode
 // durablePosition gives the offsets that a bound stands for, once the rows below them survive a power cut: a
 // position must not be known for longer than the rows below it.
 func (t *table) durablePosition(ctx context.Context, at Bound) (model.Offsets, error) {
-	ranges, err := t.resolve(Scan{From: at})
+	ranges, err := t.resolve(Scan{From: at, To: Bound{Kind: BoundNever}}) // without partitions that go meanwhile
 	if err != nil {
 		return nil, err
 	}
@@ -260,6 +260,7 @@ func (e *Engine) CommitPosition(ctx context.Context, from GroupMember, position 
 	if err := t.checkCommit(ctx, position); err != nil {
 		return nil, err
 	}
+	position.Offsets = t.present(position.Offsets)
 	var committed *Committed
 	err = t.groups.call(from.Group, func(d *groupDraft) error {
 		if err := d.commit(from, position.Offsets); err != nil {
@@ -305,6 +306,9 @@ func (t *table) checkCommit(ctx context.Context, position model.Position) error 
 	}
 	for _, bucket := range position.Offsets.Buckets() {
 		rows, err := t.readable(bucket)
+		if t.isGone(bucket) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -363,12 +367,18 @@ func (t *table) noGroup(name string) error {
 }
 
 // groupBuckets gives the buckets that groups share, sorted.
-func (t *table) groupBuckets() []int32 {
-	buckets := make([]int32, t.definition.Load().Buckets)
-	for i := range buckets {
-		buckets[i] = int32(i)
+func (t *table) groupBuckets() []int32 { return t.numbers() }
+
+// present gives those of the offsets whose buckets are there: a commit names buckets of partitions that were
+// dropped meanwhile.
+func (t *table) present(offsets model.Offsets) model.Offsets {
+	present := make(model.Offsets, len(offsets))
+	for bucket, offset := range offsets {
+		if !t.isGone(bucket) {
+			present[bucket] = offset
+		}
 	}
-	return buckets
+	return present
 }
 
 // groupParents gives for buckets that were split from others what a group reads before them, so that the rows

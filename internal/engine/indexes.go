@@ -13,8 +13,7 @@ import (
 	"github.com/headrace/headrace/streams"
 )
 
-// prefixIndex is the name that the index of the bucket key has in a bucket, where that key is a proper
-// prefix of the primary key. No index of a user has it.
+// prefixIndex is the name that the index of model.Table.LookupPrefix has in a bucket. No index of a user has it.
 const prefixIndex = ""
 
 // indexBuildsMax is how many indexes of buckets are built at once: building takes a processor each, and
@@ -49,10 +48,11 @@ func (e *Engine) endBuilds() {
 
 // indexesOf gives the indexes that each bucket of a table has.
 func indexesOf(definition *model.Table) []model.Index {
-	if !definition.Prefixed() {
+	prefix := definition.LookupPrefix()
+	if prefix == nil {
 		return definition.Indexes
 	}
-	return append(slices.Clone(definition.Indexes), model.Index{Name: prefixIndex, Columns: definition.BucketKey})
+	return append(slices.Clone(definition.Indexes), model.Index{Name: prefixIndex, Columns: prefix})
 }
 
 // checkIndexes refuses indexes of columns that cannot be looked up by.
@@ -162,6 +162,19 @@ func (b *bucket) runBuild(build *pkstore.IndexBuild) error {
 	}
 }
 
+// awaitLater waits for the index of a bucket that was opened since the lookups began: it has to be built first.
+func (l *Lookup) awaitLater(b *bucket) error {
+	if l.table.partitions == nil {
+		return nil
+	}
+	select {
+	case <-b.indexes.opened:
+		return nil
+	case <-l.engine.draining:
+		return errClosed()
+	}
+}
+
 // awaitIndex waits for the indexes that buckets were opened with, as behind a restart. It fails where one
 // that was made since then is not built.
 func (t *table) awaitIndex(ctx context.Context, index string) error {
@@ -216,7 +229,7 @@ func (e *Engine) Indexes(name model.TableName) ([]IndexState, error) {
 			}
 			s := &states[i]
 			s.Rows, s.Bytes = s.Rows+stats.Rows, s.Bytes+stats.Bytes
-			s.Progress -= (1 - stats.Progress) / float64(definition.Buckets)
+			s.Progress -= (1 - stats.Progress) / float64(t.bucketCount())
 			s.Err = errors.Join(s.Err, stats.Err)
 		}
 	}
@@ -239,12 +252,20 @@ func (l *Lookup) findBy(view *arrowipc.View) (model.Offsets, error) {
 	x := l.index
 	x.matches = x.matches[:0]
 	keys := pkstore.Keys{View: view, Columns: l.keys, Hashes: l.hashes}
-	buckets := uint64(l.table.definition.Load().Buckets)
 	offsets := model.Offsets{}
 	asked := 0
 	ask := func(number int32, rows []int32) error {
+		if number < 0 {
+			return nil
+		}
 		b, err := l.table.bucket(number)
+		if err != nil && l.table.isGone(number) {
+			return nil
+		}
 		if err != nil {
+			return err
+		}
+		if err := l.awaitLater(b); err != nil {
 			return err
 		}
 		asked++
@@ -255,17 +276,18 @@ func (l *Lookup) findBy(view *arrowipc.View) (model.Offsets, error) {
 		})
 	}
 	if l.router == nil {
-		for number := range int32(buckets) {
+		for _, number := range l.table.numbers() {
 			if err := ask(number, nil); err != nil {
 				return nil, err
 			}
 		}
 	} else {
-		if l.routes, err = l.router.Hash(view.Batch(), l.routes[:0]); err != nil {
+		places, err := l.router.route(view.Batch(), 0)
+		if err != nil {
 			return nil, fmt.Errorf("route keys to buckets: %w", err)
 		}
-		for number, rows := range l.sorted.sort(l.routes, buckets) {
-			if err := ask(number, rows); err != nil {
+		for at, rows := range places {
+			if err := ask(at.bucket, rows); err != nil {
 				return nil, err
 			}
 		}

@@ -84,8 +84,17 @@ func (t *table) keyedOptions(definition *model.Table, k *keyedTable, bucket int3
 		Layout: t.log, Key: k.key, Merge: merge, Image: options.Image,
 		Deletes:    model.DeleteAllow, // the engine looks at the option, which can be changed
 		IndexBytes: options.IndexMaxBytes / int64(definition.Buckets), Defaults: k.defaults,
-		AutoIncrement: k.numbered, Number: int64(bucket), Step: int64(definition.Buckets),
+		AutoIncrement: k.numbered, Number: int64(bucket), Step: numberStep(definition),
 	}
+}
+
+// numberStep is the difference between two numbers that a bucket gives to rows: buckets give different ones,
+// also those of partitions that come later.
+func numberStep(definition *model.Table) int64 {
+	if definition.Partitioned() {
+		return 1 << 31
+	}
+	return int64(definition.Buckets)
 }
 
 // openKeyed makes the state of a bucket: from its index file, and from what the log has behind it.

@@ -24,7 +24,9 @@ const (
 	indexFileHead  = 16
 )
 
-func (b *bucket) indexFile() string { return fmt.Sprintf("keys-%d.index", b.number) }
+func (b *bucket) indexFile() string { return indexFileOf(b.number) }
+
+func indexFileOf(bucket int32) string { return fmt.Sprintf("keys-%d.index", bucket) }
 
 // indexChanges is how many rows a log must have got behind the index file for a new one to be worth it,
 // and indexShare the least part of the keys.

@@ -54,7 +54,7 @@ func (p *Put) openKeyed() error {
 	if err != nil {
 		return err
 	}
-	if p.router, err = hasherOf(k.layout, definition.BucketKey); err != nil {
+	if p.router, err = t.newRouter(k.layout, definition.BucketKey); err != nil {
 		return err
 	}
 	if !t.keyed.routed {
@@ -64,6 +64,9 @@ func (p *Put) openKeyed() error {
 	}
 	k.form = xxh3.HashString(fmt.Sprint(p.request.Mode == PutDelete, columns))
 	p.keyed = k
+	if t.partitions != nil {
+		return nil // each is opened when rows go there
+	}
 	return t.openAll()
 }
 
@@ -79,14 +82,22 @@ func hasherOf(layout *arrowipc.Layout, names []string) (*arrowipc.RowHasher, err
 // openAll opens every bucket of the table, so that the committer does not have to. What takes time is
 // the keys of their logs, which buckets read side by side.
 func (t *table) openAll() error {
+	return t.openThese(t.numbers())
+}
+
+// openThese opens buckets side by side; those of partitions that are dropped meanwhile are left out.
+func (t *table) openThese(numbers []int32) error {
 	var opening errgroup.Group
 	opening.SetLimit(runtime.GOMAXPROCS(0))
-	for number := range t.definition.Load().Buckets {
+	for _, number := range numbers {
 		if t.isOpen(number) {
 			continue
 		}
 		opening.Go(func() error {
 			_, err := t.bucket(number)
+			if t.isGone(number) {
+				return nil
+			}
 			return err
 		})
 	}
@@ -188,7 +199,6 @@ func sortedColumns(t *table, names []string) ([]int, error) {
 // routeChanges says which rows go to which bucket, with the hash of each row's key. The rows are
 // plain.
 func (p *Put) routeChanges(batches []*arrowipc.Batch) ([]part, error) {
-	buckets := uint64(p.table.definition.Load().Buckets)
 	parts := make([]part, 0, len(batches))
 	for _, batch := range batches {
 		plain := batch
@@ -199,32 +209,42 @@ func (p *Put) routeChanges(batches []*arrowipc.Batch) ([]part, error) {
 			}
 			batch.Release()
 		}
-		split, err := p.splitChanges(plain, buckets)
+		split, err := p.splitChanges(plain)
 		if err != nil {
 			return nil, err
 		}
 		parts = append(parts, split...)
 	}
-	return parts, nil
+	if p.table.partitions == nil {
+		return parts, nil
+	}
+	var numbers []int32
+	for _, part := range parts {
+		if part.bucket >= 0 {
+			numbers = append(numbers, part.bucket)
+		}
+	}
+	return parts, p.table.openThese(numbers)
 }
 
 // splitChanges cuts a plain batch, which it takes over, into one batch a bucket.
-func (p *Put) splitChanges(batch *arrowipc.Batch, buckets uint64) (parts []part, err error) {
-	if p.hashes, err = p.router.Hash(batch, p.hashes[:0]); err != nil {
-		return nil, fmt.Errorf("route rows to buckets: %w", err)
+func (p *Put) splitChanges(batch *arrowipc.Batch) (parts []part, err error) {
+	places, err := p.router.route(batch, 0)
+	if err != nil {
+		return nil, err
 	}
-	keys := p.hashes
+	keys := p.router.hashes
 	if p.keyed.hasher != nil {
 		if p.keyed.keys, err = p.keyed.hasher.Hash(batch, p.keyed.keys[:0]); err != nil {
 			return nil, fmt.Errorf("hash keys: %w", err)
 		}
 		keys = p.keyed.keys
 	}
-	if buckets == 1 {
-		return []part{{bucket: 0, batch: batch, hashes: slices.Clone(keys)}}, nil
-	}
 	builder := arrowipc.NewBuilder(batch.Layout)
-	for bucket, rows := range p.sorted.sort(p.hashes, buckets) {
+	for at, rows := range places {
+		if rows == nil {
+			return []part{{bucket: at.bucket, partition: at.partition, index: at.index, batch: batch, hashes: slices.Clone(keys)}}, nil
+		}
 		if err := builder.AppendRows(batch, rows); err != nil {
 			return nil, fmt.Errorf("route rows to buckets: %w", err)
 		}
@@ -232,7 +252,7 @@ func (p *Put) splitChanges(batch *arrowipc.Batch, buckets uint64) (parts []part,
 		for i, row := range rows {
 			hashes[i] = keys[row]
 		}
-		parts = append(parts, part{bucket: bucket, batch: builder.Finish(), hashes: hashes})
+		parts = append(parts, part{bucket: at.bucket, partition: at.partition, index: at.index, batch: builder.Finish(), hashes: hashes})
 	}
 	batch.Release()
 	return parts, nil

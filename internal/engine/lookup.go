@@ -26,7 +26,8 @@ type Lookup struct {
 	by   []int
 	// router and hasher hash the bucket key and the key. hasher is nil where one hash serves both, router
 	// where all buckets have to be asked.
-	router, hasher *arrowipc.RowHasher
+	router *router
+	hasher *arrowipc.RowHasher
 	// columns are those wanted, as indexes in the table; carried is the number of columns before them.
 	columns []int
 	carried int
@@ -39,12 +40,11 @@ type Lookup struct {
 	// by the primary key.
 	index *lookupIndex
 
-	hashes, routes []uint64 // reused
-	found          []arrowipc.Pick
-	halves         [2][]arrowipc.Pick
-	searches       []search
-	input          []arrowipc.Pick
-	sorted         bucketRows
+	hashes   []uint64 // reused
+	found    []arrowipc.Pick
+	halves   [2][]arrowipc.Pick
+	searches []search
+	input    []arrowipc.Pick
 }
 
 // OpenLookup begins a stream of lookups. It fails if the table has no such key or columns.
@@ -77,8 +77,10 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 			return nil, err
 		}
 	}
-	if err := t.openAll(); err != nil {
-		return nil, err
+	if t.partitions == nil || l.router == nil {
+		if err := t.openAll(); err != nil {
+			return nil, err
+		}
 	}
 	if l.index != nil {
 		return l, t.awaitIndex(ctx, l.index.name)
@@ -119,11 +121,13 @@ func (l *Lookup) openKeys(definition *model.Table) (*arrowipc.Layout, error) {
 	if l.keys, err = arrowipc.NewKeyColumns(layout, l.by); err != nil {
 		return nil, err
 	}
-	// A key without all columns of the bucket key may have rows in every bucket.
-	if !slices.ContainsFunc(definition.BucketKey, func(name string) bool { return !slices.Contains(key, name) }) {
-		if l.router, err = hasherOf(layout, definition.BucketKey); err != nil {
+	// A key without all columns of the bucket key, or of the partitions, may have rows in every bucket.
+	routing := slices.Concat(definition.BucketKey, definition.PartitionBy)
+	if !slices.ContainsFunc(routing, func(name string) bool { return !slices.Contains(key, name) }) {
+		if l.router, err = l.table.newRouter(layout, definition.BucketKey); err != nil {
 			return nil, err
 		}
+		l.router.lenient = true
 	}
 	if l.index != nil || !l.table.keyed.routed {
 		l.hasher, err = hasherOf(layout, key)
@@ -312,6 +316,9 @@ func (l *Lookup) resolve(ctx context.Context, batch *arrowipc.Batch) (model.Offs
 func (l *Lookup) await(ctx context.Context) error {
 	for number, want := range l.request.MinOffsets {
 		b, err := l.table.bucket(number)
+		if err != nil && l.table.isGone(number) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -337,25 +344,18 @@ func (l *Lookup) await(ctx context.Context) error {
 
 // find fills l.found with the rows of the keys.
 func (l *Lookup) find(view *arrowipc.View) (model.Offsets, error) {
-	var err error
-	if l.routes, err = l.router.Hash(view.Batch(), l.routes[:0]); err != nil {
+	places, err := l.router.route(view.Batch(), 0)
+	if err != nil {
 		return nil, fmt.Errorf("route keys to buckets: %w", err)
 	}
-	hashes := l.routes
+	hashes := l.router.hashes
 	if l.hasher != nil {
 		if l.hashes, err = l.hasher.Hash(view.Batch(), l.hashes[:0]); err != nil {
 			return nil, fmt.Errorf("hash keys: %w", err)
 		}
 		hashes = l.hashes
 	}
-	keys := pkstore.Keys{View: view, Columns: l.keys, Hashes: hashes}
-	buckets := uint64(l.table.definition.Load().Buckets)
-	if buckets == 1 {
-		var asOf int64
-		l.found, asOf, err = l.findIn(0, keys, l.found[:0])
-		return model.Offsets{0: asOf}, err
-	}
-	return l.findInAll(keys)
+	return l.findInAll(pkstore.Keys{View: view, Columns: l.keys, Hashes: hashes}, places)
 }
 
 // findIn appends the rows of keys of one bucket to picks.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"iter"
+
 	"golang.org/x/sync/errgroup"
 
 	"github.com/headrace/headrace/internal/arrowipc"
@@ -16,20 +18,23 @@ const halvesMin = 256
 
 // search is the keys of one bucket.
 type search struct {
-	bucket int32
-	rows   []int32
-	asOf   int64
+	place
+	rows []int32 // nil: all
+	asOf int64
 }
 
 // findInAll fills l.found with the rows of keys, bucket by bucket.
-func (l *Lookup) findInAll(keys pkstore.Keys) (model.Offsets, error) {
+func (l *Lookup) findInAll(keys pkstore.Keys, places iter.Seq2[place, []int32]) (model.Offsets, error) {
 	n := len(keys.Hashes)
 	if cap(l.found) < n {
 		l.found = make([]arrowipc.Pick, n)
 	}
 	l.found, l.searches = l.found[:n], l.searches[:0]
-	for bucket, rows := range l.sorted.sort(l.routes, uint64(l.table.definition.Load().Buckets)) {
-		l.searches = append(l.searches, search{bucket: bucket, rows: rows})
+	for at, rows := range places {
+		l.searches = append(l.searches, search{place: at, rows: rows})
+	}
+	if len(l.searches) == 1 && l.searches[0].rows == nil {
+		return l.findInOne(l.searches[0].place, keys)
 	}
 	half := func(which, step int) error {
 		for i := which; i < len(l.searches); i += step {
@@ -44,15 +49,48 @@ func (l *Lookup) findInAll(keys pkstore.Keys) (model.Offsets, error) {
 	}
 	offsets := make(model.Offsets, len(l.searches))
 	for _, s := range l.searches {
-		offsets[s.bucket] = s.asOf
+		if s.bucket >= 0 {
+			offsets[s.bucket] = s.asOf
+		}
 	}
 	return offsets, nil
+}
+
+// findInOne fills l.found with the rows of keys all of which are in one bucket.
+func (l *Lookup) findInOne(at place, keys pkstore.Keys) (model.Offsets, error) {
+	found, asOf, err := l.findAt(at, keys, l.found[:0])
+	if err != nil {
+		return nil, err
+	}
+	l.found = found
+	if at.bucket < 0 {
+		return model.Offsets{}, nil
+	}
+	return model.Offsets{at.bucket: asOf}, nil
+}
+
+// findAt appends the rows of keys of one place to picks: nothing is found in a partition that is not there, or
+// not any more.
+func (l *Lookup) findAt(at place, keys pkstore.Keys, picks []arrowipc.Pick) (found []arrowipc.Pick, asOf int64, err error) {
+	if at.bucket >= 0 {
+		if found, asOf, err = l.findIn(at.bucket, keys, picks); err == nil || !l.table.isGone(at.bucket) {
+			return found, asOf, err
+		}
+	}
+	n := len(keys.Rows)
+	if keys.Rows == nil {
+		n = len(keys.Hashes)
+	}
+	for range n {
+		picks = append(picks, arrowipc.Pick{})
+	}
+	return picks, 0, nil
 }
 
 // findOne puts the rows of the keys of one bucket at their places in l.found.
 func (l *Lookup) findOne(s *search, keys pkstore.Keys, picks *[]arrowipc.Pick) (err error) {
 	keys.Rows = s.rows
-	if *picks, s.asOf, err = l.findIn(s.bucket, keys, (*picks)[:0]); err != nil {
+	if *picks, s.asOf, err = l.findAt(s.place, keys, (*picks)[:0]); err != nil {
 		return err
 	}
 	for i, row := range s.rows {

@@ -53,8 +53,7 @@ func (l *Lookup) openInsert() (*lookupInsert, error) {
 // insertMissing inserts a row for each key that was not found. Another client may insert the same key
 // meanwhile: then its row stays.
 func (l *Lookup) insertMissing(ctx context.Context, view *arrowipc.View) (inserted bool, err error) {
-	missing := map[int32][]int32{}
-	buckets := uint64(l.table.definition.Load().Buckets)
+	var missing []int32
 	for row, pick := range l.found {
 		if pick.View != nil {
 			continue
@@ -64,30 +63,49 @@ func (l *Lookup) insertMissing(ctx context.Context, view *arrowipc.View) (insert
 				return false, model.Errorf(model.SchemaMismatch, "the key in row %d is null and cannot be inserted", row)
 			}
 		}
-		bucket := int32(l.routes[row] % buckets)
-		missing[bucket] = append(missing[bucket], int32(row))
+		missing = append(missing, int32(row))
 	}
 	if len(missing) == 0 {
 		return false, nil
 	}
-	parts := make([]part, 0, len(missing))
-	for bucket, rows := range missing {
-		p, err := l.insertPart(view, rows)
-		if err != nil {
-			return false, err
-		}
-		p.bucket = bucket
-		parts = append(parts, p)
+	parts, err := l.insertParts(view, missing)
+	if err != nil {
+		return false, err
 	}
 	return true, l.engine.submitChanges(ctx, l.insert.put, parts...)
 }
 
-// insertPart makes the rows of one bucket.
-func (l *Lookup) insertPart(view *arrowipc.View, rows []int32) (part, error) {
-	hashes := l.routes
+// insertParts makes the rows that are missing, bucket by bucket.
+func (l *Lookup) insertParts(view *arrowipc.View, missing []int32) ([]part, error) {
+	wanted := make([]bool, view.Rows())
+	for _, row := range missing {
+		wanted[row] = true
+	}
+	hashes := l.router.hashes
 	if l.hasher != nil {
 		hashes = l.hashes
 	}
+	var parts []part
+	for _, s := range l.searches {
+		rows := missing
+		if s.rows != nil {
+			rows = slices.DeleteFunc(slices.Clone(s.rows), func(row int32) bool { return !wanted[row] })
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		p, err := l.insertPart(view, rows, hashes)
+		if err != nil {
+			return nil, err
+		}
+		p.bucket, p.partition, p.index = s.bucket, s.partition, s.index
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+// insertPart makes the rows of one bucket.
+func (l *Lookup) insertPart(view *arrowipc.View, rows []int32, hashes []uint64) (part, error) {
 	p := part{hashes: make([]uint64, len(rows))}
 	picks := make([]arrowipc.Pick, len(rows))
 	for i, row := range rows {

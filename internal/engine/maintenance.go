@@ -87,6 +87,8 @@ func (e *Engine) Maintain(ctx context.Context) {
 			}
 		}
 	}
+	e.followTime(ctx, now)
+	e.buryAll(ctx, now)
 	e.keepGroups()
 	e.expireAll(ctx, now)
 	e.retireAll(ctx, now)
@@ -180,15 +182,22 @@ func (e *Engine) writeSnapshots(ctx context.Context, snapshots map[*table]*produ
 func (e *Engine) retain(ctx context.Context, t *table, now time.Time) {
 	options, starts := t.options.Load(), t.logicalStarts()
 	definition := t.definition.Load()
-	retention := streams.Retention{Bytes: options.MaxBytes / int64(definition.Buckets)}
-	if options.TTL > 0 {
-		retention.Before = now.Add(-options.TTL).UnixMicro()
+	retention := t.retention(now)
+	if t.partitions != nil && options.MaxBytes > 0 {
+		cutoff, err := t.bytesCutoff(options.MaxBytes)
+		if err != nil {
+			e.options.Logger.Warn("measure segments", "table", definition.Name, "error", err)
+		}
+		retention.Bytes, retention.Before = 0, max(retention.Before, cutoff)
 	}
-	for number := range definition.Buckets {
+	for _, number := range t.retained() {
 		if !t.written(number) {
 			continue
 		}
 		b, err := t.bucket(number)
+		if err != nil && t.isGone(number) {
+			continue
+		}
 		if err != nil {
 			return // the table is gone
 		}

@@ -27,6 +27,11 @@ type Plan struct {
 	// Follow says that the read goes on behind Ranges for ever.
 	Follow  bool
 	Expires time.Time
+	// NextBucket is the number from which on the buckets come that appear later; 0 where none do.
+	NextBucket int32
+	// Partitions tells for each bucket of Ranges which partition it belongs to; nil in a table without
+	// partitions.
+	Partitions map[int32]*model.Partition
 	// Schema is that of the batches that the read sends; SchemaMessage is its IPC message.
 	Schema        *arrow.Schema
 	SchemaMessage []byte
@@ -53,6 +58,8 @@ type lease struct {
 	state   PlanState
 	latest  time.Time // the lease is not renewed beyond: plan.max-pin
 	release []func()
+	// let gives free the files of partitions that were dropped meanwhile; nil where there is nothing to give.
+	let func()
 	// states are what a plan of a primary-key table's state reads; nil for other plans.
 	states tableState
 	table  *table
@@ -94,13 +101,14 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	l := &lease{
 		state: PlanState{ID: id, Table: t.definition.Load().Name, Since: now}, table: t, latest: now.Add(t.options.Load().PlanMaxPin),
 	}
-	if scan.hasState(t) {
-		if l.states, err = t.fixState(scan.Buckets); err != nil {
-			return nil, err
-		}
-	}
-	ranges, err := t.resolvePinned(scan, l)
+	chosen, err := t.choose(scan)
 	if err != nil {
+		return nil, err
+	}
+	l.let = chosen.release
+	ranges, err := t.fix(scan, chosen, l)
+	if err != nil {
+		l.end()
 		return nil, err
 	}
 	l.renew(now, e.options.PlanLife)
@@ -110,8 +118,19 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	}
 	return &Plan{
 		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Rows: l.state.PinnedRows, State: l.states != nil, Follow: scan.To.Kind == BoundNever,
-		Expires: l.state.Expires, Schema: projection.Schema(), SchemaMessage: projection.SchemaMessage(),
+		NextBucket: chosen.next, Partitions: t.partitionsOf(ranges), Expires: l.state.Expires, Schema: projection.Schema(), SchemaMessage: projection.SchemaMessage(),
 	}, nil
+}
+
+// fix makes a lease of what a scan reads of the buckets chosen for it.
+func (t *table) fix(scan Scan, chosen choice, l *lease) (ranges map[int32]model.Range, err error) {
+	scan.Buckets = chosen.numbers
+	if scan.hasState(t) {
+		if l.states, err = t.fixState(scan.Buckets, scan.To.Kind == BoundNever); err != nil {
+			return nil, err
+		}
+	}
+	return t.resolvePinned(scan, l)
 }
 
 // resolvePinned resolves the bounds of a scan and pins the rows. Retention may take rows between the
@@ -130,8 +149,11 @@ func (t *table) resolvePinned(scan Scan, l *lease) (map[int32]model.Range, error
 				continue
 			}
 			b, err := t.bucket(number)
+			if err != nil && scan.To.Kind == BoundNever && t.isGone(number) {
+				delete(ranges, number)
+				continue
+			}
 			if err != nil {
-				l.end()
 				return nil, err
 			}
 			l.release = append(l.release, b.Pin(r.From))
@@ -140,7 +162,7 @@ func (t *table) resolvePinned(scan Scan, l *lease) (map[int32]model.Range, error
 		if kept {
 			return ranges, nil
 		}
-		l.end()
+		l.unpin()
 	}
 }
 
@@ -256,6 +278,13 @@ func (p *plans) close() {
 }
 
 func (l *lease) end() {
+	l.unpin()
+	if l.let != nil {
+		l.let()
+	}
+}
+
+func (l *lease) unpin() {
 	for _, release := range l.release {
 		release()
 	}

@@ -200,9 +200,10 @@ func (p *producers) load() error {
 		p.byName, from = map[string]*producer{}, model.Offsets{}
 	}
 	found := map[string][]replayed{}
-	for number := range p.table.definition.Load().Buckets {
-		if !p.table.written(number) {
-			continue
+	for _, number := range p.table.storedNumbers() {
+		next, written := p.table.nextOffset(number)
+		if !written || number != model.HomeBucket && next <= from[number] {
+			continue // the snapshot says it all; runs without rows are in the home bucket alone
 		}
 		b, err := p.table.bucket(number)
 		if err != nil {

@@ -177,7 +177,7 @@ func (r *request) openEpoch(g *group) error {
 		if before != nil {
 			epoch = before.epoch + 1
 		}
-		b, err := r.table.bucket(0)
+		b, err := r.table.bucket(model.HomeBucket)
 		if err != nil {
 			return err
 		}

@@ -18,9 +18,7 @@ type Put struct {
 	// bucket and bucketBytes are where batches go that have no bucket key, and how much went there.
 	bucket      int32
 	bucketBytes int64
-	router      *arrowipc.RowHasher // nil where there is no bucket key
-	hashes      []uint64            // reused
-	sorted      bucketRows
+	router      *router
 	// keyed is for puts into a primary-key table; nil for a log table.
 	keyed *keyedPut
 	// refused is why a batch of the stream was refused: nothing behind it is applied. It is the
@@ -54,7 +52,7 @@ func (e *Engine) OpenPut(ctx context.Context, request PutRequest) (*Put, error) 
 		return nil, err
 	}
 	// Streams start at different buckets, so that writers of one table spread.
-	p.bucket = int32(e.streams.Add(1)-1) % t.definition.Load().Buckets
+	p.bucket = int32(uint32(e.streams.Add(1)-1) % uint32(t.definition.Load().Buckets))
 	return p, nil
 }
 
@@ -69,7 +67,7 @@ func (p *Put) openLog() (err error) {
 	if p.decoder, err = arrowipc.NewDecoder(p.request.Schema, options); err != nil {
 		return err
 	}
-	p.router, err = p.table.newRouter()
+	p.router, err = p.table.newRouter(p.table.layout, definition.BucketKey)
 	return err
 }
 
@@ -151,49 +149,57 @@ func (p *Put) route(batches []*arrowipc.Batch) ([]part, error) {
 	if p.keyed != nil {
 		return p.routeChanges(batches)
 	}
-	buckets := p.table.definition.Load().Buckets
 	parts := make([]part, 0, len(batches))
-	if p.router != nil && buckets > 1 {
-		for _, batch := range batches {
-			split, err := p.split(batch, uint64(buckets))
-			if err != nil {
+	for _, batch := range batches {
+		size := int64(len(batch.Body))
+		if !p.router.splits() {
+			parts = append(parts, part{bucket: p.bucket, batch: batch})
+		} else {
+			var err error
+			if parts, err = p.split(batch, parts); err != nil {
 				return nil, err
 			}
-			parts = append(parts, split...)
 		}
-		return parts, nil
+		p.bucketBytes += size
 	}
-	for _, batch := range batches {
-		parts = append(parts, part{bucket: p.bucket, batch: batch})
-		p.bucketBytes += int64(len(batch.Body))
-	}
-	if p.bucketBytes >= p.engine.options.BucketRotateBytes {
-		p.bucket, p.bucketBytes = (p.bucket+1)%buckets, 0
+	if p.router.hasher == nil && p.bucketBytes >= p.engine.options.BucketRotateBytes {
+		p.bucket, p.bucketBytes = (p.bucket+1)%p.table.definition.Load().Buckets, 0
 	}
 	return parts, nil
 }
 
-// split cuts a batch into one batch a bucket, by the hash of its bucket key.
-func (p *Put) split(batch *arrowipc.Batch, buckets uint64) ([]part, error) {
+// split appends to parts those of a batch, one a bucket.
+func (p *Put) split(batch *arrowipc.Batch, parts []part) ([]part, error) {
 	plain, err := arrowipc.Decompress(batch)
 	if err != nil {
 		return nil, err
 	}
-	if p.hashes, err = p.router.Hash(plain, p.hashes[:0]); err != nil {
-		return nil, fmt.Errorf("route rows to buckets: %w", err)
+	places, err := p.router.route(plain, p.bucket)
+	if err != nil {
+		return nil, err
 	}
-	parts := make([]part, 0, buckets)
-	builder := arrowipc.NewBuilder(batch.Layout)
-	for bucket, rows := range p.sorted.sort(p.hashes, buckets) {
+	var builder *arrowipc.Builder
+	whole := false
+	for at, rows := range places {
+		if rows == nil {
+			parts = append(parts, part{bucket: at.bucket, partition: at.partition, index: at.index, batch: batch})
+			whole = true
+			break
+		}
+		if builder == nil {
+			builder = arrowipc.NewBuilder(batch.Layout)
+		}
 		if err := builder.AppendRows(plain, rows); err != nil {
 			return nil, fmt.Errorf("route rows to buckets: %w", err)
 		}
-		parts = append(parts, part{bucket: bucket, batch: builder.Finish()})
+		parts = append(parts, part{bucket: at.bucket, partition: at.partition, index: at.index, batch: builder.Finish()})
 	}
 	if plain != batch {
 		plain.Release()
 	}
-	batch.Release()
+	if !whole {
+		batch.Release()
+	}
 	return parts, nil
 }
 

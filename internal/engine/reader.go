@@ -31,6 +31,9 @@ type Reader struct {
 	ended      bool
 	word       string // of the end mark, where everything is read
 	detach     func() // from the plan; nil where there is none
+	let        func() // gives the files of dropped partitions free
+	// later looks for buckets that appear; nil where none are read.
+	later *laterBuckets
 	// state is what is read before sources, in views that have rows of a primary-key table; nil once it
 	// is read. marked says that the mark behind it is due.
 	state  *stateReader
@@ -101,13 +104,24 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 	if scan.HasLimit {
 		r.left = scan.Limit
 	}
-	if err := r.open(); err != nil {
+	if err := e.nameBuckets(t, &scan); err != nil {
 		return nil, err
 	}
-	if scan.Plan != "" {
-		if r.detach, err = e.plans.attach(scan.Plan); err != nil {
-			return nil, err
-		}
+	chosen, err := t.choose(scan)
+	if err != nil {
+		return nil, err
+	}
+	r.let = chosen.release
+	if r.later, err = t.newLaterBuckets(scan, chosen.next); err == nil {
+		r.scan.Buckets = chosen.numbers
+		err = r.open()
+	}
+	if err == nil && scan.Plan != "" {
+		r.detach, err = e.plans.attach(scan.Plan)
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
 	}
 	return r, nil
 }
@@ -155,6 +169,7 @@ func (r *Reader) Close() {
 	if r.detach != nil {
 		r.detach()
 	}
+	r.let()
 	for _, s := range r.sources {
 		if s.cursor != nil {
 			s.cursor.Close()
@@ -190,6 +205,7 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		}
 		// Before looking: what is published after this wakes the wait.
 		published := r.table.published.Wait()
+		r.addLater()
 		found, err := r.advance()
 		if err != nil {
 			return Chunk{}, err
@@ -231,8 +247,12 @@ func (r *Reader) stopFollowing() error {
 	if !r.follow {
 		return nil
 	}
-	for _, s := range r.sources {
+	r.addLater()
+	for _, s := range slices.Clone(r.sources) {
 		rows, err := r.table.readable(s.number)
+		if err != nil && r.letGo(s) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -251,6 +271,9 @@ func (r *Reader) advanceState() error {
 	if err == nil && !more {
 		r.state.close()
 		r.state = nil
+		if r.follow {
+			r.let() // what is changed behind it is followed, until it is dropped
+		}
 	}
 	return err
 }
@@ -273,9 +296,12 @@ func (r *Reader) position() model.Position {
 // advance looks for the next stored batch, bucket after bucket; a read that follows takes turns, so
 // that no bucket waits for a busier one.
 func (r *Reader) advance() (found bool, err error) {
-	for range r.sources {
+	for range len(r.sources) {
 		s := r.sources[r.turn]
 		stored, err := r.step(s)
+		if err != nil && r.letGo(s) {
+			continue
+		}
 		if err != nil {
 			return false, err
 		}

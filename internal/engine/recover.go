@@ -209,6 +209,10 @@ func (e *Engine) loadTable(entry string, extents extentSet, lost bool) error {
 			t.extents[key.bucket] = extentOf(x)
 		}
 	}
+	if err := t.openPartitions(); err != nil {
+		return err
+	}
+	t.findStray()
 	if _, found := e.catalog.database(record.Database); !found {
 		e.catalog.setDatabase(record.Database, true)
 	}
@@ -226,10 +230,14 @@ func (e *Engine) adopt(t *table) error {
 	definition := t.definition.Load()
 	for _, entry := range e.list(t.dir()) {
 		number, err := strconv.ParseInt(entry, 10, 32)
-		if err != nil {
+		if err != nil || t.isGone(int32(number)) {
 			continue
 		}
-		log, err := streams.OpenBucket(definition, int32(number), nil, e.options.streams())
+		options, err := t.bucketOptions(int32(number))
+		if err != nil {
+			return err
+		}
+		log, err := streams.OpenBucket(definition, int32(number), nil, options)
 		if err != nil {
 			return err
 		}
@@ -239,6 +247,9 @@ func (e *Engine) adopt(t *table) error {
 			if err := t.openKeyed(b); err != nil {
 				return errors.Join(err, log.Close(err))
 			}
+		}
+		if b.keyed != nil {
+			b.openIndexes(definition)
 		}
 		t.buckets[int32(number)] = b
 		if extent, any := log.Extent(); any {

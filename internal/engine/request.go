@@ -17,6 +17,8 @@ type request struct {
 	parts []part
 	rows  int64
 	bytes int64 // held of the byte budget until the request is done
+	// fault is why the partitions that the rows need cannot be made; nil if they can.
+	fault error
 	// sequence and hash are for exactly-once; nil for none.
 	sequence *Sequence
 	hash     uint64
@@ -37,8 +39,12 @@ type request struct {
 
 // part is the rows of a request that go to one bucket.
 type part struct {
+	// bucket is −1 where the partition is not there yet: then it is the one at index in it.
 	bucket int32
-	batch  *arrowipc.Batch
+	index  int32
+	// partition is where the rows belong, as it was when they were routed; nil in a table without partitions.
+	partition *partition
+	batch     *arrowipc.Batch
 	// hashes are those of the rows' primary keys; nil in a log table.
 	hashes []uint64
 	// expected makes the part a deletion of rows that are still the newest of their keys: their offsets.

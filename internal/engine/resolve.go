@@ -8,23 +8,22 @@ import (
 
 // resolve turns the bounds of a scan into offsets, by bucket.
 func (t *table) resolve(scan Scan) (map[int32]model.Range, error) {
-	definition := t.definition.Load()
 	if err := t.checkBounds(scan); err != nil {
 		return nil, err
 	}
 	buckets := scan.Buckets
 	if buckets == nil {
-		for number := range definition.Buckets {
-			buckets = append(buckets, number)
-		}
+		buckets = t.numbers()
 	}
 	ranges := make(map[int32]model.Range, len(buckets))
 	for _, number := range buckets {
-		if number < 0 || number >= definition.Buckets {
-			return nil, model.Errorf(model.BadRequest, "table %s has no bucket %d", definition.Name, number).
-				WithRemedy("Buckets are numbered from 0 to %d", definition.Buckets-1)
+		if err := t.checkBucket(number); err != nil {
+			return nil, err
 		}
 		readable, err := t.readable(number)
+		if err != nil && scan.To.Kind == BoundNever && t.isGone(number) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -60,13 +59,12 @@ func (t *table) checkBounds(scan Scan) error {
 	return nil
 }
 
-// checkBuckets refuses offsets of buckets that the table does not have.
+// checkBuckets refuses offsets of buckets that the table never had. Those of partitions that were dropped are
+// passed over.
 func (t *table) checkBuckets(offsets model.Offsets) error {
-	definition := t.definition.Load()
 	for _, number := range offsets.Buckets() {
-		if number < 0 || number >= definition.Buckets {
-			return model.Errorf(model.BadRequest, "table %s has no bucket %d", definition.Name, number).
-				WithRemedy("Buckets are numbered from 0 to %d", definition.Buckets-1)
+		if err := t.checkBucket(number); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -150,7 +148,14 @@ func (e *Engine) OffsetsAt(name model.TableName, at time.Time) (model.Offsets, e
 	if err != nil {
 		return nil, err
 	}
-	ranges, err := t.resolve(Scan{Table: name, From: Bound{Kind: BoundTime, Time: at}})
+	scan := Scan{Table: name, From: Bound{Kind: BoundTime, Time: at}}
+	chosen, err := t.choose(scan)
+	if err != nil {
+		return nil, err
+	}
+	defer chosen.release()
+	scan.Buckets = chosen.numbers
+	ranges, err := t.resolve(scan)
 	if err != nil {
 		return nil, err
 	}

@@ -41,12 +41,15 @@ func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error
 	options := t.options.Load()
 	bounded := options.TTL > 0 || options.MaxBytes > 0 || options.IndexMaxBytes > 0
 	var errs []error
-	for number := range t.definition.Load().Buckets {
+	for _, number := range t.numbers() {
 		// Without bounds, only what was cut off is brought to its end, and that in buckets that are used.
 		if !t.written(number) || !bounded && !t.isOpen(number) {
 			continue
 		}
 		b, err := t.bucket(number)
+		if err != nil && t.isGone(number) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -58,7 +61,7 @@ func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error
 			if err == nil {
 				err = e.removeRetired(ctx, b, retention)
 			}
-			if err != nil {
+			if err != nil && !t.isGone(number) {
 				errs = append(errs, fmt.Errorf("bucket %d: %w", number, err))
 			}
 		}
@@ -69,7 +72,7 @@ func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error
 // retention gives what of the log of each bucket the options of the table let go.
 func (t *table) retention(now time.Time) streams.Retention {
 	options := t.options.Load()
-	r := streams.Retention{Bytes: options.MaxBytes / int64(t.definition.Load().Buckets)}
+	r := streams.Retention{Bytes: options.MaxBytes / t.bucketCount()}
 	if options.TTL > 0 {
 		r.Before = now.Add(-options.TTL).UnixMicro()
 	}
@@ -84,10 +87,10 @@ func (b *bucket) retireBefore(r streams.Retention) (before int64, err error) {
 		}
 	}
 	stats := b.keyed.Stats()
-	if !stats.OverBudget {
+	bound := b.table.options.Load().IndexMaxBytes / b.table.bucketCount()
+	if bound == 0 || !stats.OverBudget && stats.IndexBytes <= bound {
 		return before, nil
 	}
-	bound := b.table.options.Load().IndexMaxBytes / int64(b.table.definition.Load().Buckets)
 	indexed := float64(stats.Keys - stats.RetiredKeys)
 	kept := int64(indexed * float64(bound) / float64(stats.IndexBytes) * indexShareKept / indexShareOf)
 	return max(before, b.keyed.OffsetKeeping(kept)), nil

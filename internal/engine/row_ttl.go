@@ -53,15 +53,15 @@ func (e *Engine) expireTable(ctx context.Context, t *table, before int64) error 
 	if err != nil {
 		return err
 	}
-	for number := range t.definition.Load().Buckets {
+	for _, number := range t.numbers() {
 		if !t.written(number) {
 			continue
 		}
 		b, err := t.bucket(number)
-		if err != nil {
-			return err
+		if err == nil {
+			err = x.expireBucket(ctx, b)
 		}
-		if err := x.expireBucket(ctx, b); err != nil {
+		if err != nil && !t.isGone(number) {
 			return err
 		}
 	}

@@ -49,6 +49,12 @@ type Scan struct {
 	From, To Bound
 	// Buckets are the buckets to read; nil means all.
 	Buckets []int32
+	// Partitions bounds the scan to the partitions that have any of these values; not all partition columns
+	// have to be named. nil means all.
+	Partitions []PartitionValues
+	// LaterFrom, in a scan that follows Buckets, makes it read all buckets too that are numbered from there on,
+	// also those that appear later; 0: none. A scan that follows and does not name buckets reads all that appear.
+	LaterFrom int32
 	// Limit is the largest number of rows of the whole scan; 0 means no limit unless HasLimit.
 	Limit    int64
 	HasLimit bool

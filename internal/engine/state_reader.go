@@ -17,16 +17,17 @@ import (
 // nothing of it.
 type tableState map[int32]*pkstore.Snapshot
 
-// fixState takes the state of buckets; nil means all.
-func (t *table) fixState(buckets []int32) (tableState, error) {
+// fixState takes the state of buckets; nil means all. Who follows does without those that were dropped.
+func (t *table) fixState(buckets []int32, follows bool) (tableState, error) {
 	if buckets == nil {
-		for number := range t.definition.Load().Buckets {
-			buckets = append(buckets, number)
-		}
+		buckets = t.numbers()
 	}
 	opened := make(map[int32]*bucket, len(buckets))
 	for _, number := range buckets {
 		b, err := t.bucket(number)
+		if err != nil && follows && t.isGone(number) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,8 @@ type TableStatus struct {
 	Name    model.TableName
 	ID      string
 	Buckets int32
+	// Partitions is how many partitions there are; 0 in a table without partition columns.
+	Partitions int
 	// OpenedBuckets are those that were used since the start; Bytes and Rows count only these, so
 	// that looking at the status opens nothing.
 	OpenedBuckets int
@@ -58,6 +60,9 @@ func (e *Engine) Status() Status {
 	for _, t := range e.catalog.all() {
 		definition := t.definition.Load()
 		entry := TableStatus{Name: definition.Name, ID: definition.ID, Buckets: definition.Buckets}
+		if t.partitions != nil {
+			entry.Partitions, entry.Buckets = t.partitions.count(), int32(len(t.numbers()))
+		}
 		for _, b := range t.opened() {
 			stats := b.Stats()
 			entry.OpenedBuckets++
@@ -94,6 +99,9 @@ func (e *Engine) WaitFor(ctx context.Context, name model.TableName, position mod
 	for _, number := range position.Offsets.Buckets() {
 		for {
 			published := t.published.Wait()
+			if t.isGone(number) {
+				break // its rows are not coming back
+			}
 			end, err := t.end(number)
 			if err == nil {
 				err = t.err()

@@ -20,8 +20,8 @@ type table struct {
 	layout, log *arrowipc.Layout
 	// keyed is for primary-key tables; nil for a log table.
 	keyed *keyedTable
-	// key are the columns of the bucket key; nil where there is none.
-	key []int
+	// partitions is for partitioned tables; nil for others.
+	partitions *partitions
 	// definition and options are replaced as a whole when the table is altered.
 	definition atomic.Pointer[model.Table]
 	options    atomic.Pointer[model.Options]
@@ -29,6 +29,11 @@ type table struct {
 	published model.Notifier
 	producers producers
 	groups    tableGroups
+
+	// idleTurn is the bucket that a round of maintenance looks at first of those that nobody uses, idleBytes
+	// the size of those that are not open; for the maintenance.
+	idleTurn  int32
+	idleBytes map[int32]int64
 
 	mu sync.Mutex
 	// buckets are those that were used since the start; guarded by mu.
@@ -39,6 +44,8 @@ type table struct {
 	extents map[int32]streams.Extent
 	// starts are the logical starts that TruncateTable set; guarded by mu.
 	starts map[int32]int64
+	// stray are folders of buckets that no partition has any more; guarded by mu.
+	stray []int32
 	// gone is why the table is not served any more; nil while it is. Guarded by mu.
 	gone error
 }
@@ -76,32 +83,24 @@ func newTable(e *Engine, record *tableRecord) (*table, error) {
 		engine: e, layout: layout, log: layout, buckets: map[int32]*bucket{}, opening: map[int32]*opening{},
 		extents: map[int32]streams.Extent{}, starts: record.Starts,
 	}
-	if len(record.definition.BucketKey) > 0 {
-		t.key = make([]int, len(record.definition.BucketKey))
-		for i, name := range record.definition.BucketKey {
-			t.key[i] = layout.ColumnIndex(name)
-		}
-		if _, err := t.newRouter(); err != nil {
-			return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
-		}
+	if t.partitions, err = newPartitions(t, record.definition); err != nil {
+		return nil, err
 	}
 	t.producers.table, t.groups.table = t, t
-	if err := t.define(record.definition); err != nil || !record.definition.Keyed() {
+	if err := t.define(record.definition); err != nil {
 		return t, err
+	}
+	if _, err := t.newRouter(layout, record.definition.BucketKey); err != nil {
+		return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
+	}
+	if !record.definition.Keyed() {
+		return t, nil
 	}
 	if t.log, err = arrowipc.NewLayout(record.definition.LogSchema()); err != nil {
 		return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
 	}
 	t.keyed, err = newKeyedTable(t, record.definition)
 	return t, err
-}
-
-// newRouter makes what hashes the bucket key, for one goroutine at a time; nil where there is none.
-func (t *table) newRouter() (*arrowipc.RowHasher, error) {
-	if t.key == nil {
-		return nil, nil
-	}
-	return arrowipc.NewRowHasher(t.layout, t.key)
 }
 
 // define sets another definition with the same schema.
@@ -172,11 +171,11 @@ func (t *table) bucket(number int32) (*bucket, error) {
 // locked meanwhile.
 func (t *table) open(number int32, at streams.Extent) (*bucket, error) {
 	definition := t.definition.Load()
-	if number < 0 || number >= definition.Buckets {
-		return nil, model.Errorf(model.BadRequest, "table %s has no bucket %d", definition.Name, number).
-			WithRemedy("Buckets are numbered from 0 to %d", definition.Buckets-1)
+	options, err := t.bucketOptions(number)
+	if err != nil {
+		return nil, err
 	}
-	log, err := streams.OpenBucket(definition, number, &at, t.engine.options.streams())
+	log, err := streams.OpenBucket(definition, number, &at, options)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %d of table %s: %w", number, definition.Name, err)
 	}
@@ -207,6 +206,14 @@ func (t *table) isOpen(number int32) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.buckets[number] != nil
+}
+
+// nextOffset gives the offset behind the last row that was written to a bucket; false where none ever was.
+func (t *table) nextOffset(number int32) (next int64, written bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, known := t.extents[number]
+	return at.Next, known || t.buckets[number] != nil
 }
 
 // readable gives the range of offsets of a bucket that can be read.
@@ -262,7 +269,7 @@ func (t *table) close(cause error) error {
 	if t.keyed != nil {
 		failed = errors.Join(failed, t.closeCold())
 	}
-	return errors.Join(failed, t.groups.close(cause))
+	return errors.Join(failed, t.closeLedger(), t.groups.close(cause))
 }
 
 // err is why the table is not served any more, or nil.

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -40,7 +43,7 @@ func (e *Engine) stateOf(t *table, scan Scan) (tableState, error) {
 		return nil, nil
 	}
 	if scan.Plan == "" {
-		return t.fixState(scan.Buckets)
+		return t.fixState(scan.Buckets, scan.To.Kind == BoundNever)
 	}
 	state, err := e.plans.stateOf(t, scan.Plan)
 	if err != nil || scan.Buckets == nil {
@@ -55,6 +58,17 @@ func (e *Engine) stateOf(t *table, scan Scan) (tableState, error) {
 		chosen[number] = snapshot
 	}
 	return chosen, nil
+}
+
+// nameBuckets makes a scan of a planned state that names no buckets one of those that were planned.
+func (e *Engine) nameBuckets(t *table, scan *Scan) error {
+	if scan.Plan == "" || scan.Buckets != nil || !scan.hasState(t) {
+		return nil
+	}
+	state, err := e.plans.stateOf(t, scan.Plan)
+	scan.Buckets = slices.AppendSeq(make([]int32, 0, len(state)), maps.Keys(state))
+	slices.Sort(scan.Buckets)
+	return err
 }
 
 // stateOf gives the state that a plan of the table has fixed.

@@ -24,9 +24,10 @@ const (
 	IndexNotFound     Reason = "INDEX_NOT_FOUND"
 	GroupNotFound     Reason = "GROUP_NOT_FOUND"
 
-	TableAlreadyExists    Reason = "TABLE_ALREADY_EXISTS"
-	DatabaseAlreadyExists Reason = "DATABASE_ALREADY_EXISTS"
-	IndexAlreadyExists    Reason = "INDEX_ALREADY_EXISTS"
+	TableAlreadyExists     Reason = "TABLE_ALREADY_EXISTS"
+	DatabaseAlreadyExists  Reason = "DATABASE_ALREADY_EXISTS"
+	PartitionAlreadyExists Reason = "PARTITION_ALREADY_EXISTS"
+	IndexAlreadyExists     Reason = "INDEX_ALREADY_EXISTS"
 
 	OffsetTrimmed   Reason = "OFFSET_TRIMMED"
 	OffsetBeyondEnd Reason = "OFFSET_BEYOND_END"
@@ -73,8 +74,8 @@ var codes = map[Reason]string{
 	TableNotFound: "NOT_FOUND", DatabaseNotFound: "NOT_FOUND", PartitionNotFound: "NOT_FOUND", IndexNotFound: "NOT_FOUND",
 	GroupNotFound:      "NOT_FOUND",
 	TableAlreadyExists: "ALREADY_EXISTS", DatabaseAlreadyExists: "ALREADY_EXISTS",
-	IndexAlreadyExists: "ALREADY_EXISTS",
-	OffsetTrimmed:      "OUT_OF_RANGE", OffsetBeyondEnd: "OUT_OF_RANGE", HistoryTrimmed: "OUT_OF_RANGE",
+	PartitionAlreadyExists: "ALREADY_EXISTS", IndexAlreadyExists: "ALREADY_EXISTS",
+	OffsetTrimmed: "OUT_OF_RANGE", OffsetBeyondEnd: "OUT_OF_RANGE", HistoryTrimmed: "OUT_OF_RANGE",
 	ProducerFenced: "ABORTED", MemberFenced: "ABORTED", SchemaChanged: "ABORTED", PlanExpired: "ABORTED",
 	SequenceGap: "FAILED_PRECONDITION", SequenceExpired: "FAILED_PRECONDITION", SequenceReused: "FAILED_PRECONDITION",
 	TableReplaced: "FAILED_PRECONDITION", DeleteRefused: "FAILED_PRECONDITION", DatabaseNotEmpty: "FAILED_PRECONDITION",

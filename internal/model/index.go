@@ -31,10 +31,6 @@ func (t *Table) Index(name string) *Index {
 	return nil
 }
 
-// Prefixed says that the bucket key is a proper prefix of the primary key. Rows are then found by it as
-// by an index.
-func (t *Table) Prefixed() bool { return t.Keyed() && len(t.BucketKey) < len(t.PrimaryKey) }
-
 // SameColumns says that two lists name the same columns, in any order.
 func SameColumns(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
@@ -65,7 +61,7 @@ func (t *Table) WithIndex(index Index) (*Table, error) {
 			fault(BadRequest, "the column %q is named twice", column)
 		}
 	}
-	if SameColumns(index.Columns, t.PrimaryKey) || t.Prefixed() && SameColumns(index.Columns, t.BucketKey) {
+	if SameColumns(index.Columns, t.PrimaryKey) || t.LookupPrefix() != nil && SameColumns(index.Columns, t.LookupPrefix()) {
 		fault(BadRequest, "rows are found by %v without one", index.Columns)
 	}
 	for i := range t.Indexes {

@@ -73,6 +73,9 @@ func (t *Table) CheckOptions() error {
 	if err != nil {
 		return err
 	}
+	if err := t.checkPartitionOptions(options); err != nil {
+		return err
+	}
 	if !t.Keyed() {
 		return t.refuseKeyedOptions()
 	}

@@ -18,13 +18,15 @@ type Table struct {
 	FieldIDs []int32
 	// SchemaVersion starts at 1 and grows by one with each change of Schema.
 	SchemaVersion int32
-	// Buckets is the number of buckets, 1..65536.
+	// Buckets is the number of buckets, 1..65536; in a partitioned table that of each new partition.
 	Buckets int32
 	// BucketKey are the columns whose hash chooses a row's bucket; empty: batches stick to one
 	// bucket and rotate by size.
 	BucketKey []string
 	// PrimaryKey are the key columns of a primary-key table; empty for a log table.
 	PrimaryKey []string
+	// PartitionBy are the columns whose values choose a row's partition; empty: the table has none.
+	PartitionBy []string
 	// Indexes are the secondary indexes of a primary-key table, in the order in which they were made.
 	Indexes []Index
 	// Comment is free text of the user.

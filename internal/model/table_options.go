@@ -10,7 +10,7 @@ import (
 // OptionSpec describes one table option, for ListOptions and the documentation.
 type OptionSpec struct {
 	Name string `json:"name"`
-	// Type is "duration", "size", "level", "choice" (one of Range), "function" or "column"; see ParseDuration,
+	// Type is "duration", "size", "count", "level", "choice" (one of Range), "function" or "column"; see ParseDuration,
 	// ParseSize and ParseDurability.
 	Type string `json:"type"`
 	// Default is the text that means the same as leaving the option out.
@@ -37,6 +37,8 @@ type Options struct {
 	GroupPin time.Duration
 	// GroupTTL is how long a group is kept that has no members and commits nothing; 0 means for ever.
 	GroupTTL time.Duration
+	// Partition is for partitioned tables alone.
+	Partition PartitionOptions
 
 	// The following is for primary-key tables alone; see CheckOptions.
 
@@ -91,13 +93,12 @@ const (
 // laterOptions are the options that the interface knows and this version does not have. A name with
 // a dot at its end stands for all that begin with it.
 var laterOptions = []string{
-	"local.ttl", "log.compression", "partition.auto-create",
-	"partition.time-unit", "partition.keep", "lake.enabled", "lake.freshness", "lake.fragment-bytes",
+	"local.ttl", "log.compression", "lake.enabled", "lake.freshness", "lake.fragment-bytes",
 }
 
 // TableOptions describes every option that a table can have in this version, sorted by name.
 func TableOptions() []OptionSpec {
-	return []OptionSpec{
+	specs := []OptionSpec{
 		{optionImage, "choice", "full", imageRange, false,
 			"Primary-key tables: whether the changelog has the rows that updates replace (full), or only what they leave (new)."},
 		{optionDelete, "choice", "allow", deleteRange, true,
@@ -133,6 +134,9 @@ func TableOptions() []OptionSpec {
 		{optionRowTTLColumn, "column", "", "a timestamp or date column", true,
 			"Primary-key tables: the column that row.ttl counts from, in place of when the row was written; rows with null stay."},
 	}
+	specs = append(specs, partitionOptions()...)
+	slices.SortFunc(specs, func(a, b OptionSpec) int { return strings.Compare(a.Name, b.Name) })
+	return specs
 }
 
 // Alterable says that AlterTable may change an option; true for one that does not exist, which
@@ -154,7 +158,7 @@ func Alterable(name string) bool {
 func ParseOptions(set map[string]string) (Options, error) {
 	options := Options{
 		Durability: Fsync, PlanMaxPin: time.Hour, Merge: MergeLastRow, Delete: DeleteAllow, Image: ImageFull,
-		GroupTTL: groupTTLDefault,
+		GroupTTL: groupTTLDefault, Partition: PartitionOptions{AutoCreate: true},
 	}
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(set)) {
@@ -185,6 +189,9 @@ func (o *Options) parse(name, value string) error {
 		o.GroupTTL, err = boundedDuration(value, ttlMin, ttlMax, ttlRange)
 	default:
 		var known bool
+		if known, err = o.parsePartition(name, value); known {
+			break
+		}
 		if known, err = o.parseKeyed(name, value); !known {
 			return unknownOption(name)
 		}

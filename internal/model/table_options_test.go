@@ -13,7 +13,7 @@ import (
 func TestParseOptions(t *testing.T) {
 	defaults := Options{
 		Durability: Fsync, PlanMaxPin: time.Hour, Merge: MergeLastRow, Delete: DeleteAllow, Image: ImageFull,
-		GroupTTL: 7 * 24 * time.Hour,
+		GroupTTL: 7 * 24 * time.Hour, Partition: PartitionOptions{AutoCreate: true},
 	}
 	spelled := map[string]string{}
 	for _, spec := range TableOptions() {
@@ -31,12 +31,13 @@ func TestParseOptions(t *testing.T) {
 			map[string]string{"log.ttl": "7d", "log.max-bytes": "10GB", "log.durability": "os", "plan.max-pin": "90m",
 				"merge.engine": "aggregation", "merge.aggregate.n": "sum", "merge.aggregate.s": "listagg:; ", "delete.behavior": "refuse",
 				"changelog.image": "new", "index.max-bytes": "1GiB", "merge.version-column": "v",
-				"group.pin": "2d", "group.ttl": "0"},
+				"group.pin": "2d", "group.ttl": "0",
+				"partition.auto-create": "false", "partition.time-unit": "quarter", "partition.keep": "8"},
 			Options{
 				GroupPin: 48 * time.Hour,
 				TTL:      7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute,
 				Merge: MergeAggregation, Aggregates: map[string]string{"n": "sum", "s": "listagg:; "}, Delete: DeleteRefuse,
-				Image: ImageNew, IndexMaxBytes: 1 << 30, VersionColumn: "v",
+				Image: ImageNew, IndexMaxBytes: 1 << 30, VersionColumn: "v", Partition: PartitionOptions{TimeUnit: TimeUnitQuarter, Keep: 8},
 			},
 		},
 	} {

@@ -22,6 +22,7 @@ const (
 	MetricGetBytes           = "headrace_get_bytes_total"
 	MetricAuthFailures       = "headrace_auth_failures_total"
 	MetricTables             = "headrace_tables"
+	MetricPartitions         = "headrace_partitions"
 	MetricStoredBytes        = "headrace_stored_bytes"
 	MetricKeys               = "headrace_keys"
 	MetricIndexBytes         = "headrace_key_index_bytes"

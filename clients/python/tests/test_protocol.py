@@ -133,7 +133,6 @@ def test_missing_tables_name_near_ones(db: hr.Database) -> None:
 def test_what_is_not_there_yet_is_named(db: hr.Database, table: hr.Table) -> None:
     calls: list[Callable[[], object]] = [
         lambda: db.sql("select 1"),
-        table.partitions,
         lambda: table.subscribe(group="g"),
         lambda: table.scan(filter="id > 3"),
     ]

@@ -44,6 +44,8 @@ from headrace.errors import (
     OffsetError,
     OffsetTrimmed,
     Overloaded,
+    PartitionAlreadyExists,
+    PartitionNotFound,
     PermissionDenied,
     PlanExpired,
     ProducerFenced,
@@ -65,6 +67,7 @@ from headrace.errors import (
     UnsupportedType,
 )
 from headrace.groups import Group, GroupInfo, GroupMember, GroupSubscription
+from headrace.partitions import Partition
 from headrace.pipeline import WriteResult
 from headrace.position import Bound, Position, Positions
 from headrace.scan import Scan, ScanSpec
@@ -110,6 +113,9 @@ __all__ = [
     "OffsetError",
     "OffsetTrimmed",
     "Overloaded",
+    "Partition",
+    "PartitionAlreadyExists",
+    "PartitionNotFound",
     "PermissionDenied",
     "PlanExpired",
     "Position",

@@ -123,6 +123,7 @@ class Database:
         primary_key: Sequence[str] | None = None,
         buckets: int | None = None,
         bucket_key: Sequence[str] | None = None,
+        partition_by: Sequence[str] | None = None,
         options: Mapping[str, str | int] | None = None,
         comment: str | None = None,
         exist_ok: bool = False,
@@ -138,6 +139,8 @@ class Database:
             buckets: in how many parts the rows are kept; None: the server's default, 1.
             bucket_key: columns whose values choose the bucket; in a keyed table the first columns
                 of the key, all of them by default.
+            partition_by: columns whose values part the table, which become NOT NULL and in a keyed
+                table belong to the key; see `Table.partitions`.
             options: table options by name, such as `{"log.ttl": "7d"}`.
             comment: free text.
             exist_ok: take a table that is there, if its definition is the same.
@@ -159,6 +162,8 @@ class Database:
             body["buckets"] = buckets
         if bucket_key:
             body["bucket_key"] = _names("bucket_key", bucket_key)
+        if partition_by:
+            body["partition_by"] = _names("partition_by", partition_by)
         if options:
             body["options"] = {key: str(value) for key, value in options.items()}
         if comment:

@@ -128,6 +128,12 @@ class TableAlreadyExists(AlreadyExists):
     default_reason = "TABLE_ALREADY_EXISTS"
 
 
+class PartitionAlreadyExists(AlreadyExists):
+    """The table has that partition."""
+
+    default_reason = "PARTITION_ALREADY_EXISTS"
+
+
 class IndexAlreadyExists(AlreadyExists):
     """The table has an index of that name."""
 

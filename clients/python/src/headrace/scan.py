@@ -39,6 +39,7 @@ class ScanSpec:
         system_columns: add `_bucket`, `_offset` and `_timestamp`.
         buckets: buckets to read; None: all.
         view: what of a keyed table is read: its rows now (None), or its `"changelog"`.
+        partitions: values of partition columns, as JSON has them; None: all partitions.
 
     Raises:
         ValueError: a field is out of its range; the message names it.
@@ -58,6 +59,7 @@ class ScanSpec:
     system_columns: bool = False
     buckets: Sequence[int] | None = None
     view: Literal["changelog"] | None = None
+    partitions: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         """Check every field; sequences become tuples, and bounds positions."""
@@ -70,6 +72,9 @@ class ScanSpec:
                     raise BadRequest(f"columns has {name!r}, want names of columns")
         if self.buckets is not None:
             object.__setattr__(self, "buckets", tuple(int(b) for b in self.buckets))
+        if self.partitions is not None:
+            pairs = tuple(tuple(sorted(dict(values).items())) for values in self.partitions)
+            object.__setattr__(self, "partitions", pairs)
         if self.limit is not None and self.limit < 0:
             raise BadRequest(f"limit is {self.limit}, want 0 or more")
         encode_bound(self.start, "start", ("earliest", "latest", "now"))
@@ -110,6 +115,8 @@ class ScanSpec:
             body["system_columns"] = True
         if self.buckets is not None:
             body["buckets"] = list(self.buckets)
+        if self.partitions is not None:
+            body["partitions"] = [dict(values) for values in self.partitions]
         return {"scan": body}
 
 

@@ -17,6 +17,7 @@ from headrace.groups import Group, GroupInfo, GroupSubscription, list_groups
 from headrace.keyed import KeyedCalls
 from headrace.lookup import LookupStreams
 from headrace.membership import MemberOptions
+from headrace.partitions import PartitionCalls, encode_partitions
 from headrace.pipeline import PipelineOptions, WriteResult
 from headrace.position import Bound, Position, Positions, encode_bound, encode_time
 from headrace.reading import Reading
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SYSTEM_COLUMNS = ("_bucket", "_offset", "_timestamp", "_change_type")
 
 
-class Table(KeyedCalls):
+class Table(KeyedCalls, PartitionCalls):
     """A table of a database; made by `Database.table` and `Database.create_table`.
 
     The definition is read once; `refresh` reads it again. Safe for many threads.
@@ -95,7 +96,7 @@ class Table(KeyedCalls):
 
     @property
     def bucket_count(self) -> int:
-        """In how many buckets the rows are."""
+        """In how many buckets the rows are; of a table with partitions, those of each."""
         return int(self._description.get("bucket_count") or 1)
 
     def refresh(self) -> Table:
@@ -128,6 +129,7 @@ class Table(KeyedCalls):
         limit: int | None = None,
         system_columns: bool = False,
         buckets: Sequence[int] | None = None,
+        partitions: Sequence[Mapping[str, Any]] | None = None,
     ) -> Scan:
         """Say what to read; nothing is read before a `to_…` method is called.
 
@@ -145,6 +147,8 @@ class Table(KeyedCalls):
             limit: most rows of the whole scan.
             system_columns: add `_bucket`, `_offset` and `_timestamp`.
             buckets: buckets to read; None: all.
+            partitions: values of partition columns, such as `[{"country": "DE"}]`: only the
+                partitions that have any of them are read; None: all.
 
         Raises:
             ColumnNotFound: the table has no such column; the text names near ones.
@@ -160,6 +164,7 @@ class Table(KeyedCalls):
             limit=limit,
             system_columns=system_columns,
             buckets=buckets,
+            partitions=None if partitions is None else encode_partitions(partitions),
         )
         self._check_columns(spec.columns)
         return Scan(self._connection, spec)
@@ -175,6 +180,7 @@ class Table(KeyedCalls):
         commit: Literal["auto", "manual"] = "auto",
         member: str | None = None,
         session: float = 30.0,
+        partitions: Sequence[Mapping[str, Any]] | None = None,
     ) -> Subscription:
         """Follow the table: give rows as they are stored.
 
@@ -195,6 +201,9 @@ class Table(KeyedCalls):
                 is made.
             session: with a group, seconds without a sign of life after which others get this
                 member's buckets, 1 to 600.
+            partitions: values of partition columns: only the partitions that have any of them are
+                followed, also those that appear later; None: all. Not with a group, whose members
+                share all partitions.
 
         Raises:
             ColumnNotFound: the table has no such column.
@@ -206,6 +215,7 @@ class Table(KeyedCalls):
             columns=columns,
             system_columns=system_columns,
             view="changelog" if self.primary_key else None,
+            partitions=None if partitions is None else encode_partitions(partitions),
         )
         self._check_columns(spec.columns)
         scan = spec.to_command()["scan"]
@@ -214,6 +224,8 @@ class Table(KeyedCalls):
             return Subscription(reading, start=self._resolve(start), timeout=timeout)
         if "groups" not in self._connection.info.features:
             self._unsupported("consumer groups", "save batch.position and pass it as start")
+        if partitions is not None:
+            raise BadRequest("the members of a group share all partitions; leave partitions out")
         if commit not in ("auto", "manual"):
             raise BadRequest(f"commit is {commit!r}, want 'auto' or 'manual'")
         options = MemberOptions(
@@ -430,10 +442,6 @@ class Table(KeyedCalls):
     def drop(self, *, missing_ok: bool = False) -> None:
         """Remove the table; for a grace time `Database.undrop_table` brings it back."""
         self._database.drop_table(self.name, missing_ok=missing_ok)
-
-    def partitions(self) -> NoReturn:
-        """List the partitions. Not supported yet."""
-        self._unsupported("partitions", "create one table a partition")
 
     def _unsupported(self, what: str, instead: str) -> NoReturn:
         raise unsupported(self._connection, what, instead)
