@@ -108,6 +108,30 @@ func TestTableOptionsAreDescribed(t *testing.T) {
 	compareNames(t, page, options, described)
 }
 
+func TestTypesAreSpelledAsTheyAreParsed(t *testing.T) {
+	texts := map[string]bool{}
+	for _, heading := range []string{"What is stored", "Nested types"} {
+		for _, cells := range table(t, "docs/types.md", heading) {
+			for _, match := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[0], -1) {
+				texts[match[1]] = true
+			}
+		}
+	}
+	for text := range texts {
+		parsed, err := model.ParseType(text)
+		if err != nil {
+			t.Errorf("docs/types.md: %v", err)
+		} else if got := model.FormatType(parsed); got != text {
+			t.Errorf("docs/types.md spells %s as %s", got, text)
+		}
+	}
+	for _, text := range model.PlainTypes() {
+		if !texts[text] {
+			t.Errorf("docs/types.md does not have %s", text)
+		}
+	}
+}
+
 func TestSettingsAreDescribed(t *testing.T) {
 	const page = "docs/operate.md"
 	described := table(t, page, "Settings")

@@ -36,7 +36,7 @@ func TestScansAreRead(t *testing.T) {
 	if len(scan.Buckets) != 3 || scan.Buckets[1] != 3 || scan.Buckets[2] != 7 {
 		t.Errorf("buckets %v", scan.Buckets)
 	}
-	if !scan.HasLimit || scan.Limit != 100 || !scan.SystemColumns || !scan.Plain || scan.MessageBytes != 1<<20 || scan.Plan != "P" {
+	if !scan.HasLimit || scan.Limit != 100 || !scan.SystemColumns || scan.Compression != engine.CompressionNone || scan.MessageBytes != 1<<20 || scan.Plan != "P" {
 		t.Errorf("scan %+v", scan)
 	}
 }
@@ -96,7 +96,9 @@ func TestWrongJSONNamesTheFault(t *testing.T) {
 		{scan(`"system_columns":"yes"`), `"scan.system_columns" is a string, want true or false`},
 		{scan(`"columns":"a"`), `"scan.columns" is a string, want a list`},
 		{scan(`"columns":[1]`), `a number, want the name of a column`},
-		{scan(`"columns":[["a","b"]]`), `UNIMPLEMENTED: the ticket: "scan.columns.0": nested fields are not supported yet`},
+		{scan(`"columns":["a",[]]`), `BAD_REQUEST: the ticket: "scan.columns.1": a column is an empty list`},
+		{scan(`"columns":[["a",7]]`), `BAD_REQUEST: the ticket: "scan.columns.0.1"`},
+		{`{"put":{"table":"t","columns":[["a"]]}}`, `BAD_REQUEST: the ticket: "put.columns.0": a list stands where`},
 		{scan(`"from":"never"`), `"from" is "never"`},
 		{scan(`"from":"soon"`), `"scan.from": "soon" is not a bound`},
 		{scan(`"from":7`), `want a word, a position or a time`},
@@ -118,7 +120,7 @@ func TestWrongJSONNamesTheFault(t *testing.T) {
 		{scan(`"partitions":[7]`), `an element of partitions: the value is a number, want an object`},
 		{scan(`"view":"row"`), `view is "row". Use rows, changelog, rows+changelog, before-after.`},
 		{scan(`"tier":"lake"`), `UNIMPLEMENTED: tier lake`},
-		{scan(`"compression":"lz4"`), `UNIMPLEMENTED: compression lz4`},
+		{scan(`"compression":"gzip"`), `BAD_REQUEST: compression is "gzip"`},
 		{scan(`"max_message_bytes":5`), `max_message_bytes is 5`},
 		{`{"lookup":{"table":"t"}}`, `the ticket is "lookup"`},
 		{`{"lookup":{"table":"t","keyes":""}}`, `the field "lookup.keyes" is unknown`},
@@ -219,7 +221,7 @@ func TestBase64BothAlphabets(t *testing.T) {
 
 // A ticket that the server writes says to the server what the scan said that it was made of.
 func TestTicketsRoundTrip(t *testing.T) {
-	limit, buckets, columns := integer(5), []integer{0, 2}, []columnName{"a"}
+	limit, buckets, columns := integer(5), []integer{0, 2}, []columnPath{{"a"}, {"b", "c"}}
 	request := &scanRequest{
 		Table: "web.t", Columns: &columns, Buckets: &buckets, Limit: &limit, SystemColumns: true, Compression: "none",
 		From: bound{engine.Bound{Kind: engine.BoundOffsets, Position: model.Position{TableID: "X", Offsets: model.Offsets{0: 1, 2: 3}}}},
@@ -229,7 +231,7 @@ func TestTicketsRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"scan":{"table":"web.t","columns":["a"],"from":{"table_id":"X","offsets":{"0":1,"2":3}},` +
+	want := `{"scan":{"table":"web.t","columns":["a",["b","c"]],"from":{"table_id":"X","offsets":{"0":1,"2":3}},` +
 		`"to":{"time":"2023-11-14T22:13:20.123456Z"},"buckets":[0,2],"limit":5,"system_columns":true,"compression":"none","plan":"P"}}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)

@@ -103,42 +103,6 @@ func (t timeValue) MarshalText() ([]byte, error) {
 // timeLayout is RFC 3339 in UTC with microseconds.
 const timeLayout = "2006-01-02T15:04:05.000000Z07:00"
 
-// columnName names a column. A list would name a nested field, which this version cannot read
-// alone.
-type columnName string
-
-// UnmarshalJSONFrom implements json.UnmarshalerFrom.
-func (c *columnName) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
-	switch kind := decoder.PeekKind(); kind {
-	case '"':
-		token, err := decoder.ReadToken()
-		if err != nil {
-			return err
-		}
-		*c = columnName(token.String())
-		return nil
-	case '[':
-		return model.Errorf(model.Unimplemented, "nested fields are not supported yet").
-			WithRemedy("Ask for the whole column")
-	case 0:
-		return decoder.SkipValue()
-	default:
-		return model.Errorf(model.BadRequest, "%s, want the name of a column", kindName(kind))
-	}
-}
-
-// columnNames gives the plain names; nil stays nil.
-func columnNames(columns *[]columnName) []string {
-	if columns == nil {
-		return nil
-	}
-	names := make([]string, len(*columns))
-	for i, name := range *columns {
-		names[i] = string(name)
-	}
-	return names
-}
-
 // position is a model.Position, in JSON {"table_id":…,"offsets":{…}} or the offsets alone.
 type position struct{ model.Position }
 

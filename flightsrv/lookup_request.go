@@ -8,7 +8,7 @@ import (
 // lookupCommand is the JSON of a lookup, in the descriptor of a DoExchange and in tickets.
 type lookupCommand struct {
 	Table         string        `json:"table"`
-	Columns       *[]columnName `json:"columns"`
+	Columns       *[]columnPath `json:"columns"`
 	By            *[]columnName `json:"by"`
 	How           string        `json:"how"`
 	Carry         bool          `json:"carry"`
@@ -31,8 +31,9 @@ func (c *lookupCommand) request(e *engine.Engine) (engine.LookupRequest, error) 
 	default:
 		return engine.LookupRequest{}, notOneOf("how", c.How, "left", "inner")
 	}
+	columns, paths := columnPaths(c.Columns)
 	request := engine.LookupRequest{
-		Table: table, Columns: columnNames(c.Columns), By: columnNames(c.By), Inner: c.How == "inner", Carry: c.Carry,
+		Table: table, Columns: columns, Paths: paths, By: columnNames(c.By), Inner: c.How == "inner", Carry: c.Carry,
 		Prefix: c.Prefix, Found: c.Found, InsertMissing: c.InsertMissing,
 	}
 	if c.MinOffsets != nil {

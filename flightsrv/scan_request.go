@@ -16,7 +16,7 @@ import (
 // scanRequest is the JSON of a scan, in descriptors and in tickets.
 type scanRequest struct {
 	Table           string           `json:"table"`
-	Columns         *[]columnName    `json:"columns,omitzero"`
+	Columns         *[]columnPath    `json:"columns,omitzero"`
 	Filter          jsontext.Value   `json:"filter,omitzero"`
 	From            bound            `json:"from,omitzero"`
 	To              bound            `json:"to,omitzero"`
@@ -43,6 +43,12 @@ var views = map[string]engine.View{
 	"rows+changelog": engine.ViewRowsAndChangelog, "before-after": engine.ViewBeforeAfter,
 }
 
+// compressions are the words of the field compression.
+var compressions = map[string]engine.Compression{
+	"": engine.CompressionStored, "stored": engine.CompressionStored, "none": engine.CompressionNone,
+	"lz4": engine.CompressionLZ4, "zstd": engine.CompressionZSTD,
+}
+
 // scan checks the request and gives it in the engine's words.
 func (r *scanRequest) scan() (engine.Scan, error) {
 	var scan engine.Scan
@@ -60,10 +66,11 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 	if err := r.checkRanges(); err != nil {
 		return scan, err
 	}
+	columns, paths := columnPaths(r.Columns)
 	scan = engine.Scan{
-		Table: table, Columns: columnNames(r.Columns), From: r.From.Bound, To: r.To.Bound,
+		Table: table, Columns: columns, Paths: paths, From: r.From.Bound, To: r.To.Bound,
 		View: view, SystemColumns: r.SystemColumns, MessageBytes: int(r.MaxMessageBytes),
-		Plain: r.Compression == "none", Plan: r.Plan, LaterFrom: int32(r.LaterFrom),
+		Compression: compressions[r.Compression], Plan: r.Plan, LaterFrom: int32(r.LaterFrom),
 	}
 	if r.Limit != nil {
 		scan.Limit, scan.HasLimit = int64(*r.Limit), true
@@ -99,7 +106,7 @@ func (r *scanRequest) checkSupported() error {
 		supported   int
 	}{
 		{"tier", r.Tier, []string{"union", "log", "lake"}, 2},
-		{"compression", r.Compression, []string{"stored", "none", "lz4", "zstd"}, 2},
+		{"compression", r.Compression, []string{"stored", "none", "lz4", "zstd"}, 4},
 		{"on_schema_change", r.OnSchemaChange, []string{"keep", "end"}, 2},
 	} {
 		if err := checkWord(field.name, field.value, field.known, field.supported); err != nil {

@@ -72,7 +72,7 @@ func NewKeyEncoding(l *arrowipc.Layout, columns []int) (*KeyEncoding, error) {
 		c, ok := newKeyColumn(i, valueType(fields[i].Type))
 		if !ok {
 			return nil, model.Errorf(model.UnsupportedType,
-				"column %q: %s cannot be a key", fields[i].Name, fields[i].Type)
+				"column %q is of type %s, which cannot be a key", fields[i].Name, model.FormatType(fields[i].Type))
 		}
 		k.columns = append(k.columns, c)
 	}

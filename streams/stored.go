@@ -98,11 +98,17 @@ func (s *Stored) damaged(position int64, err error) error {
 // with model.Corrupt where the bytes are wrong or the disk cannot give them.
 //
 // Large buffers that were checked before are left where they are, in memory or not: they are for
-// sending, which the kernel does, not for reading here. Who reads calls Verify(nil) and then Use.
+// sending, which the kernel does, not for reading here. Who reads calls Load, or Verify(nil), and then Use.
 func (s *Stored) Verify(buffers []int) error {
 	if s.readyToSend(buffers) {
 		return nil
 	}
+	return s.Load(buffers)
+}
+
+// Load is Verify for buffers that are read here, in Use, and not only sent: all of them are in memory then,
+// whatever their size.
+func (s *Stored) Load(buffers []int) error {
 	body := s.head.bodyPosition()
 	if err := s.populate(body, buffers); err != nil {
 		return s.damaged(body, err)

@@ -109,9 +109,13 @@ func (p *program) options(ctx context.Context, c *client, args []string) error {
 		}
 		return nil
 	}
-	g := newGrid(p.stdout, "OPTION", "DEFAULT", "RANGE", "DESCRIPTION")
+	g := newGrid(p.stdout, "OPTION", "TYPE", "DEFAULT", "ALTER", "RANGE", "DESCRIPTION")
 	for _, option := range known.Options {
-		g.row(option.Name, option.Default, option.Range, option.Description)
+		alterable := "no"
+		if option.Alterable {
+			alterable = "yes"
+		}
+		g.row(option.Name, option.Type, option.Default, alterable, option.Range, option.Description)
 	}
 	return g.flush()
 }

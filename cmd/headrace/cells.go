@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/extensions"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -40,6 +41,9 @@ func textCells(values arrow.Array) cellAppender {
 	}
 	appendValue := jsonValues(values)
 	text, isText := values.(array.StringLike)
+	if extension, ok := values.(array.ExtensionArray); ok && !isText {
+		text, isText = extension.Storage().(array.StringLike)
+	}
 	return func(dst []byte, row int) []byte {
 		if values.IsNull(row) {
 			return dst
@@ -72,8 +76,10 @@ func jsonValues(values arrow.Array) cellAppender {
 	case *array.Dictionary:
 		appendValue := jsonCells(a.Dictionary())
 		return func(dst []byte, row int) []byte { return appendValue(dst, a.GetValueIndex(row)) }
+	case *extensions.UUIDArray:
+		return func(dst []byte, row int) []byte { return appendQuoted(dst, a.ValueStr(row)) }
 	case array.ExtensionArray:
-		return jsonCells(a.Storage())
+		return jsonValues(a.Storage())
 	}
 	if cells := numberCells(values); cells != nil {
 		return cells

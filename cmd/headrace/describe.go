@@ -179,7 +179,7 @@ func (p *program) printColumns(columns []model.Column) error {
 		if column.Default != nil {
 			value = fmt.Sprint(column.Default)
 		}
-		table.row(column.Name, column.Type, nulls, value, column.Comment)
+		table.row(column.Name, typeOf(column), nulls, value, column.Comment)
 	}
 	return p.section(table)
 }
@@ -234,4 +234,12 @@ func (p *program) printIndexes(indexes []indexStats) error {
 		table.row(index.Name, strings.Join(index.Columns, ", "), formatCount(index.Rows), formatBytes(float64(index.Bytes)), state)
 	}
 	return p.section(table)
+}
+
+// typeOf gives the type of a column, and the extension type that it is of.
+func typeOf(column model.Column) string {
+	if name := column.Metadata["ARROW:extension:name"]; name != "" {
+		return column.Type + " (" + name + ")"
+	}
+	return column.Type
 }

@@ -47,7 +47,7 @@ A key without a row gives nothing; the exit code is 1 if none of the keys has on
 		},
 	}
 	set := command.Flags()
-	set.StringSliceVar(&flags.columns, "columns", nil, "columns to read, in this order (default: all)")
+	set.StringSliceVar(&flags.columns, "columns", nil, "columns to read, in this order; a.b is the field b of the struct a (default: all)")
 	set.StringSliceVar(&flags.by, "by", nil, "columns that the keys have (default: the primary key)")
 	set.StringVarP(&flags.format, "format", "o", "", "table, csv, json or jsonl (one object a line), arrow (a stream) or parquet "+
 		"(default: by the name of --output; table on a terminal; else jsonl)")
@@ -57,10 +57,10 @@ A key without a row gives nothing; the exit code is 1 if none of the keys has on
 
 // lookupBody is a lookup as the server takes it.
 type lookupBody struct {
-	Table   string   `json:"table"`
-	Columns []string `json:"columns,omitzero"`
-	By      []string `json:"by,omitzero"`
-	How     string   `json:"how"`
+	Table   string       `json:"table"`
+	Columns []columnPath `json:"columns,omitzero"`
+	By      []string     `json:"by,omitzero"`
+	How     string       `json:"how"`
 }
 
 func (p *program) lookup(ctx context.Context, c *client, table string, texts []string, flags lookupFlags) error {
@@ -93,7 +93,10 @@ func (p *program) lookup(ctx context.Context, c *client, table string, texts []s
 	if err != nil {
 		return err
 	}
-	body := lookupBody{Table: table, Columns: flags.columns, By: flags.by, How: "inner"}
+	body := lookupBody{Table: table, Columns: wholeColumns(flags.columns), By: flags.by, How: "inner"}
+	if err := c.findFields(ctx, table, body.Columns); err != nil {
+		return err
+	}
 	rows, err := c.lookup(ctx, body, keys, func(schema *arrow.Schema) (rowWriter, error) { return newRowWriter(format, out, schema) })
 	if err = errors.Join(err, closeOut()); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/extensions"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/headrace/headrace/internal/model"
@@ -129,6 +130,7 @@ func (s *csvSource) append(row []string) error {
 
 // isText says that every text is a value of type t.
 func isText(t arrow.DataType) bool {
+	t = storage(t)
 	return t.ID() == arrow.STRING || t.ID() == arrow.LARGE_STRING || t.ID() == arrow.STRING_VIEW
 }
 
@@ -139,9 +141,17 @@ func appendText(builder array.Builder, text string) (err error) {
 			err = fmt.Errorf("%v", fault)
 		}
 	}()
-	if b, ok := builder.(*array.StringBuilder); ok {
+	switch b := builder.(type) {
+	case *array.StringBuilder:
 		b.Append(text)
 		return nil
+	case *array.ExtensionBuilder:
+		return appendText(b.Builder, text)
+	case *extensions.Bool8Builder:
+		return appendText(b.Builder, text)
+	}
+	if _, nested := storage(builder.Type()).(arrow.NestedType); nested {
+		return unmarshal(builder, []byte("["+text+"]"))
 	}
 	if b, ok := builder.(*array.BooleanBuilder); ok {
 		text = strings.ToLower(text)

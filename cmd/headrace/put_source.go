@@ -16,9 +16,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/memory"
-	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 )
 
 // sourceRows is the number of rows that a source reads at a time. It must not change between two
@@ -114,7 +111,7 @@ func openSource(ctx context.Context, path string, stdin io.Reader, options sourc
 		source.close()
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	source.recordSource = opened
+	source.recordSource = castColumns(ctx, opened, options.table)
 	return source, nil
 }
 
@@ -122,7 +119,7 @@ func (s *sourceFile) open(ctx context.Context, format string, input io.Reader, o
 	counted := &countingReader{input, &s.read}
 	switch format {
 	case "parquet":
-		return openParquet(ctx, input, &s.read)
+		return openParquet(ctx, input, &s.read, options.columns)
 	case "csv":
 		return openCSV(counted, options)
 	case "jsonl":
@@ -203,41 +200,6 @@ func (s *readerSource) Close() error {
 		errs = append(errs, closer())
 	}
 	return errors.Join(errs...)
-}
-
-// openParquet reads a Parquet file; read is moved on with the share of rows that were read.
-func openParquet(ctx context.Context, input io.Reader, read *atomic.Int64) (recordSource, error) {
-	f, ok := input.(*os.File)
-	if !ok {
-		return nil, errors.New("a Parquet file cannot be read from a pipe: its index is at its end")
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("a Parquet file cannot be read from a pipe: its index is at its end")
-	}
-	// The reader closes what it is given; the file belongs to sourceFile.
-	parquetFile, err := file.NewParquetReader(io.NewSectionReader(f, 0, info.Size()))
-	if err != nil {
-		return nil, err
-	}
-	reader, err := pqarrow.NewFileReader(parquetFile, pqarrow.ArrowReadProperties{BatchSize: sourceRows, Parallel: true}, memory.DefaultAllocator)
-	if err != nil {
-		return nil, errors.Join(err, parquetFile.Close())
-	}
-	records, err := reader.GetRecordReader(ctx, nil, nil)
-	if err != nil {
-		return nil, errors.Join(err, parquetFile.Close())
-	}
-	total, rows := parquetFile.NumRows(), int64(0)
-	advance := func() {
-		rows += records.RecordBatch().NumRows()
-		read.Store(int64(float64(info.Size()) * float64(rows) / float64(max(1, total))))
-	}
-	release := func() error { records.Release(); return nil }
-	return &readerSource{reader: records, advance: advance, closers: []func() error{parquetFile.Close, release}}, nil
 }
 
 // arrowFileMagic begins an Arrow file; a stream begins otherwise.

@@ -53,7 +53,8 @@ after an update, -D deleted. --view before-after has one row a change, with both
 		},
 	}
 	set := command.Flags()
-	set.StringSliceVar(&flags.columns, "columns", nil, "columns to read, in this order (default: all)")
+	set.StringSliceVar(&flags.columns, "columns", nil, "columns to read, in this order; a.b is the field b of the struct a (default: all)")
+	set.StringVar(&flags.compression, "compression", "", "how rows are sent: stored, none, lz4 or zstd (default stored)")
 	set.StringVar(&flags.from, "from", "", "where to begin: earliest, latest, a time, how long ago (1h), or a position (default earliest)")
 	set.StringVar(&flags.to, "to", "", "where to end: now, a time, how long ago, or a position (default now)")
 	set.Int64Var(&flags.limit, "limit", 0, "largest number of rows")
@@ -103,6 +104,11 @@ func (p *program) scan(ctx context.Context, c *client, request scanRequest, flag
 	format, err := p.outputFormat(flags)
 	if err != nil {
 		return err
+	}
+	if request.Columns != nil {
+		if err := c.findFields(ctx, request.Table, *request.Columns); err != nil {
+			return err
+		}
 	}
 	if flags.positionFile != "" {
 		if err := c.checkResumable(ctx, request); err != nil {

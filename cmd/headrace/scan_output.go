@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
@@ -48,13 +49,17 @@ func newRowWriter(format string, out io.Writer, schema *arrow.Schema) (rowWriter
 		buffered := bufio.NewWriterSize(out, 256<<10)
 		return &arrowWriter{buffered, ipc.NewWriter(buffered, ipc.WithSchema(schema))}, nil
 	}
+	schema, err := parquetSchema(schema)
+	if err != nil {
+		return nil, err
+	}
 	buffered := bufio.NewWriterSize(out, 256<<10)
 	properties := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd))
 	writer, err := pqarrow.NewFileWriter(schema, buffered, properties, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
 		return nil, fmt.Errorf("writing Parquet: %w", err)
 	}
-	return &parquetWriter{buffered, writer}, nil
+	return &parquetWriter{buffered, writer, schema}, nil
 }
 
 // jsonWriter writes one JSON object a row and line.
@@ -140,10 +145,24 @@ func (w *arrowWriter) Close() error { return errors.Join(w.writer.Close(), w.out
 type parquetWriter struct {
 	out    *bufio.Writer
 	writer *pqarrow.FileWriter
+	schema *arrow.Schema // see parquetSchema
 }
 
 // Write implements rowWriter.
-func (w *parquetWriter) Write(batch arrow.RecordBatch) error { return w.writer.WriteBuffered(batch) }
+func (w *parquetWriter) Write(batch arrow.RecordBatch) error {
+	columns := make([]arrow.Array, batch.NumCols())
+	for i := range columns {
+		column, err := parquetArray(batch.Column(i), w.schema.Field(i).Type, nil)
+		if err != nil {
+			return fmt.Errorf("column %q: %w", batch.ColumnName(i), err)
+		}
+		defer column.Release()
+		columns[i] = column
+	}
+	converted := array.NewRecordBatch(w.schema, columns, batch.NumRows())
+	defer converted.Release()
+	return w.writer.WriteBuffered(converted)
+}
 
 // Flush implements rowWriter.
 func (*parquetWriter) Flush() error { return nil }

@@ -40,7 +40,7 @@ type scanTicket struct {
 
 type scanRequest struct {
 	Table         string           `json:"table"`
-	Columns       *[]string        `json:"columns,omitzero"`
+	Columns       *[]columnPath    `json:"columns,omitzero"`
 	From          any              `json:"from,omitzero"`
 	To            any              `json:"to,omitzero"`
 	Buckets       []int32          `json:"buckets,omitzero"`
@@ -48,6 +48,7 @@ type scanRequest struct {
 	Limit         *int64           `json:"limit,omitzero"`
 	View          string           `json:"view,omitzero"`
 	SystemColumns bool             `json:"system_columns,omitzero"`
+	Compression   string           `json:"compression,omitzero"`
 }
 
 // timeBound is a bound by the time at which rows were stored.
@@ -82,7 +83,7 @@ const stateAndChanges = "rows+changelog"
 type scanFlags struct {
 	columns                                      []string
 	from, to, output, format, positionFile, view string
-	where, at                                    string
+	where, at, compression                       string
 	limit                                        int64
 	buckets                                      []int32
 	partitions                                   []string
@@ -91,13 +92,13 @@ type scanFlags struct {
 
 // request gives the scan that the flags ask for.
 func (f scanFlags) request(table string, given func(flag string) bool, now time.Time) (scanRequest, error) {
-	request := scanRequest{Table: table, Buckets: f.buckets, View: f.view}
+	request := scanRequest{Table: table, Buckets: f.buckets, View: f.view, Compression: f.compression}
 	if err := f.check(); err != nil {
 		return request, err
 	}
 	request.SystemColumns = f.systemColumns || strings.HasSuffix(f.view, "changelog") // _change_type is one of them
 	if given("columns") {
-		columns := f.columns
+		columns := wholeColumns(f.columns)
 		request.Columns = &columns
 	}
 	if given("limit") {

@@ -93,6 +93,27 @@ func BenchmarkProjectionMessage(b *testing.B) {
 	}
 }
 
+func BenchmarkEncode(b *testing.B) {
+	batch := benchBatch(b, 10_000)
+	p, err := NewProjection(batch.Layout, nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, codec := range map[string]Codec{"lz4": LZ4, "zstd": ZSTD} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(batch.Body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				message, err := p.Encode(batch, nil, codec)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(message.BodyLength)/float64(len(batch.Body)), "of-plain")
+			}
+		})
+	}
+}
+
 func BenchmarkParseMessage(b *testing.B) {
 	batch := benchBatch(b, 10_000)
 	header := batch.Message(0)

@@ -33,7 +33,7 @@ func NewKeyColumns(l *Layout, columns []int) (*KeyColumns, error) {
 		}
 		c := l.top[i]
 		if c.kind != bitKind && c.kind != fixedKind && !c.kind.binary() {
-			return nil, model.Errorf(model.UnsupportedType, "column %q: %s cannot be a key", c.name, c.dataType)
+			return nil, noKey(c)
 		}
 		k.columns = append(k.columns, c)
 	}

@@ -1,6 +1,7 @@
 package arrowipc
 
 import (
+	"fmt"
 	"math/bits"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -8,12 +9,12 @@ import (
 	"github.com/headrace/headrace/internal/model"
 )
 
-// Projection chooses top-level columns of stored batches, and may append columns of its own. It
-// rewrites metadata and points at the bytes that are there; it never decodes. It is immutable and
-// may be shared.
+// Projection chooses columns of stored batches, or fields of structs within them, and may append columns
+// of its own. It rewrites metadata and points at the bytes that are there; it decodes nothing, unless
+// Encode is asked for another codec. It is immutable and may be shared.
 type Projection struct {
 	layout  *Layout
-	columns []*column
+	columns []chosen
 	extras  []*column
 	schema  *arrow.Schema
 	message []byte
@@ -35,19 +36,34 @@ type Message struct {
 // NewProjection chooses columns, by index and in that order; nil means all. The fields of extra are
 // appended behind them, and must be of fixed width or string.
 func NewProjection(l *Layout, columns []int, extra []arrow.Field) (*Projection, error) {
+	return NewNestedProjection(l, columns, nil, extra)
+}
+
+// NewNestedProjection is NewProjection, where paths[i] leads from columns[i] to a field of structs within
+// it, by name; an empty path is the column itself. The field is null where a struct around it is, and is
+// called by all names that lead to it, with dots between them. A path that leads nowhere is
+// model.ColumnNotFound.
+func NewNestedProjection(l *Layout, columns []int, paths [][]string, extra []arrow.Field) (*Projection, error) {
 	p := &Projection{layout: l, whole: columns == nil && len(extra) == 0}
+	for _, path := range paths {
+		p.whole = p.whole && len(path) == 0
+	}
 	if columns == nil {
 		for i := range l.top {
 			columns = append(columns, i)
 		}
 	}
 	var fields []arrow.Field
-	for _, i := range columns {
-		if i < 0 || i >= len(l.top) {
-			return nil, model.Errorf(model.ColumnNotFound, "there is no column %d, the table has %d", i, len(l.top))
+	for at, i := range columns {
+		var path []string
+		if at < len(paths) {
+			path = paths[at]
 		}
-		c := l.top[i]
-		fields = append(fields, l.schema.Field(i))
+		c, field, err := l.choose(i, path)
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, field)
 		p.columns = append(p.columns, c)
 		p.nodes += c.nodeEnd - c.node
 		p.buffers += c.bufferEnd - c.buffer
@@ -82,7 +98,12 @@ func (p *Projection) SchemaMessage() []byte { return p.message }
 // ones: what must be in memory, and checked, before Message.
 func (p *Projection) AppendBuffers(dst []int, b *Batch) []int {
 	for _, c := range p.columns {
-		from, to := b.bufferRange(c)
+		for _, outer := range c.above {
+			if i := outer.buffer + b.shift(outer.view); b.Buffers[i].Length > 0 {
+				dst = append(dst, i)
+			}
+		}
+		from, to := b.bufferRange(c.column)
 		for i := from; i < to; i++ {
 			if b.Buffers[i].Length > 0 {
 				dst = append(dst, i)
@@ -104,8 +125,9 @@ func (b *Batch) bufferRange(c *column) (from, to int) {
 	return c.buffer + shift, c.bufferEnd + shift + to
 }
 
-// Message gives the projection of b. extra has for each extra column its buffers, plain: validity
-// (nil: no nulls), then offsets where it is a string, then values.
+// Message gives the projection of b, in b's codec. extra has for each extra column its buffers, plain:
+// validity (nil: no nulls), then offsets where it is a string, then values. Where Reads says that bytes of
+// b have to be read, use Encode.
 //
 // The parts of the body point into b.Body and extra: both must stay until they have been sent. The
 // header is padded so that, in a FlightData of header and body alone, the body begins at a multiple
@@ -114,7 +136,34 @@ func (p *Projection) Message(b *Batch, extra [][][]byte) Message {
 	if p.whole {
 		return p.wholeMessage(b)
 	}
-	shape := headerShape{rows: b.Rows, nodes: p.nodes, buffers: p.buffers, codec: b.Codec}
+	message, _ := p.Encode(b, extra, b.Codec) // nothing is decoded that could fail
+	return message
+}
+
+// Reads says that Encode reads bytes of b, which must be in memory then: it compresses them, or has to
+// find out where fields are null for what is around them.
+func (p *Projection) Reads(b *Batch, codec Codec) bool {
+	if codec != b.Codec {
+		return true
+	}
+	for _, c := range p.columns {
+		if len(c.nullsAbove(b)) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// Encode is Message with the buffers in a codec: that of b, or any where b is plain. Buffers that would not
+// shrink stay plain, as the format allows.
+func (p *Projection) Encode(b *Batch, extra [][][]byte, codec Codec) (Message, error) {
+	if codec != b.Codec && b.Codec != NoCodec {
+		return Message{}, fmt.Errorf("encoding a batch: its codec is %d, want %d or none", b.Codec, codec)
+	}
+	if p.whole && codec == b.Codec {
+		return p.wholeMessage(b), nil
+	}
+	shape := headerShape{rows: b.Rows, nodes: p.nodes, buffers: p.buffers, codec: codec}
 	if len(b.Variadic) > 0 {
 		shape.variadic = p.views
 		for _, c := range p.columns {
@@ -123,27 +172,18 @@ func (p *Projection) Message(b *Batch, extra [][][]byte) Message {
 			}
 		}
 	}
-	r := &run{batch: b, parts: make([][]byte, 0, len(p.columns)+4*len(p.extras)+1)}
+	r := &run{batch: b, codec: codec, parts: make([][]byte, 0, len(p.columns)+4*len(p.extras)+1)}
 	r.header = newHeader(shape, 0, alignment)
 	for _, c := range p.columns {
-		for _, n := range b.Nodes[c.node:c.nodeEnd] {
-			r.header.addNode(n)
-		}
-		from, to := b.bufferRange(c)
-		for _, s := range b.Buffers[from:to] {
-			r.add(s)
-		}
-		if shape.variadic > 0 {
-			for _, count := range b.Variadic[c.view:c.viewEnd] {
-				r.header.addCount(count)
-			}
-		}
+		r.addColumn(c)
 	}
-	r.flush()
 	for i, c := range p.extras {
 		r.addExtra(c, extra[i])
 	}
-	return finishMessage(r.header, r.parts, r.length)
+	if r.err != nil {
+		return Message{}, fmt.Errorf("encoding a batch: %w", r.err)
+	}
+	return finishMessage(r.header, r.finish(), r.length), nil
 }
 
 func (p *Projection) wholeMessage(b *Batch) Message {
@@ -194,66 +234,3 @@ func finishMessage(w *headerWriter, parts [][]byte, length int64) Message {
 }
 
 func varintSize(n int64) int { return (bits.Len64(uint64(n)|1) + 6) / 7 }
-
-// run joins neighbouring buffers of a body to one part.
-type run struct {
-	batch    *Batch
-	header   *headerWriter
-	parts    [][]byte
-	length   int64 // of all parts and the run
-	from, to int64 // the run, in the batch's body
-}
-
-func (r *run) add(s Span) {
-	r.header.addSpan(r.length, s.Length)
-	if s.Length == 0 {
-		return
-	}
-	if s.Offset != r.to {
-		r.flush()
-		r.from = s.Offset
-	}
-	size := aligned(s.Length)
-	r.to = s.Offset + size
-	r.length += size
-	if beyond := r.to - int64(len(r.batch.Body)); beyond > 0 {
-		r.to -= beyond
-		r.flush()
-		r.parts = append(r.parts, zeros[:beyond])
-	}
-}
-
-func (r *run) flush() {
-	if r.to > r.from {
-		r.parts = append(r.parts, r.batch.Body[r.from:r.to:r.to])
-	}
-	r.from = r.to
-}
-
-// notCompressed is the length before a buffer that is stored plainly in a compressed batch.
-var notCompressed = [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-
-func (r *run) addExtra(c *column, buffers [][]byte) {
-	node := Node{Length: r.batch.Rows}
-	if validity := buffers[0]; validity != nil {
-		node.Nulls = node.Length - countBits(validity, 0, node.Length)
-	}
-	r.header.addNode(node)
-	for i, buffer := range buffers[:buffersOf[c.kind]] {
-		if i == 0 && node.Nulls == 0 || len(buffer) == 0 {
-			r.header.addSpan(r.length, 0)
-			continue
-		}
-		size := int64(len(buffer))
-		if r.batch.Codec != NoCodec {
-			size += int64(len(notCompressed))
-			r.parts = append(r.parts, notCompressed[:])
-		}
-		r.parts = append(r.parts, buffer)
-		r.header.addSpan(r.length, size)
-		if padding := aligned(size) - size; padding > 0 {
-			r.parts = append(r.parts, zeros[:padding])
-		}
-		r.length += aligned(size)
-	}
-}

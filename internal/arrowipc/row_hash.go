@@ -23,7 +23,7 @@ type RowHasher struct {
 }
 
 // NewRowHasher chooses the key columns by index, in order. Columns of fixed width, bool, string and
-// binary (large ones too) may be keys; others are model.UnsupportedType.
+// binary (in any form) may be keys; others are model.UnsupportedType.
 func NewRowHasher(l *Layout, columns []int) (*RowHasher, error) {
 	h := &RowHasher{layout: l}
 	for _, i := range columns {
@@ -32,13 +32,19 @@ func NewRowHasher(l *Layout, columns []int) (*RowHasher, error) {
 		}
 		c := l.top[i]
 		switch c.kind {
-		case bitKind, fixedKind, offset32Kind, offset64Kind:
+		case bitKind, fixedKind, offset32Kind, offset64Kind, viewKind:
 			h.columns = append(h.columns, c)
 		default:
-			return nil, model.Errorf(model.UnsupportedType, "column %q: %s cannot be a key", c.name, c.dataType)
+			return nil, noKey(c)
 		}
 	}
 	return h, nil
+}
+
+// noKey refuses a column as part of a key.
+func noKey(c *column) error {
+	return model.Errorf(model.UnsupportedType, "column %q is of type %s, which cannot be a key", c.name, model.FormatType(c.dataType)).
+		With("column", c.name).WithRemedy("Keys are numbers, times, booleans, strings and binaries; nested and null columns are not")
 }
 
 // Hash appends the hash of each row of b, a plain batch of the hasher's layout, to dst.

@@ -19,12 +19,13 @@ func TestKeyEncodingNeverChanges(t *testing.T) {
 	schema := arrow.NewSchema([]arrow.Field{
 		nullable("i", p.Int32), nullable("s", arrow.BinaryTypes.String), nullable("b", arrow.FixedWidthTypes.Boolean),
 		nullable("l", arrow.BinaryTypes.LargeString), nullable("f", &arrow.FixedSizeBinaryType{ByteWidth: 3}),
+		nullable("v", arrow.BinaryTypes.StringView),
 	}, nil)
 	layout := layoutOf(t, schema)
 	batch, err := FromRecord(layout, jsonRecord(t, schema, `[
-		{"i":1,"s":"ab","b":true,"l":"","f":"AQID"},
-		{"i":-2,"s":null,"b":false,"l":"ä","f":null},
-		{"i":null,"s":"","b":null,"l":null,"f":"AAAA"}]`))
+		{"i":1,"s":"ab","b":true,"l":"","f":"AQID","v":"ab"},
+		{"i":-2,"s":null,"b":false,"l":"ä","f":null,"v":"a text that is not inline"},
+		{"i":null,"s":"","b":null,"l":null,"f":"AAAA","v":null}]`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,10 +59,20 @@ func TestKeyEncodingNeverChanges(t *testing.T) {
 	if wide[1] != xxh3.HashString("\x01\x02ä") {
 		t.Error("a large string is encoded in another way than a string")
 	}
+	views, err := NewRowHasher(layout, []int{5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashes, _ := views.Hash(batch, nil)
+	for i, key := range []string{"\x01\x02ab", "\x01\x19a text that is not inline", "\x00"} {
+		if hashes[i] != xxh3.HashString(key) {
+			t.Errorf("row %d: a view is encoded in another way than a string", i)
+		}
+	}
 }
 
 func TestRowHasherRefuses(t *testing.T) {
-	layout := layoutOf(t, schemaOf([]arrow.DataType{arrow.BinaryTypes.StringView, arrow.ListOf(arrow.PrimitiveTypes.Int8)}))
+	layout := layoutOf(t, schemaOf([]arrow.DataType{arrow.Null, arrow.ListOf(arrow.PrimitiveTypes.Int8)}))
 	for i := range 2 {
 		if _, err := NewRowHasher(layout, []int{i}); !errors.Is(err, model.UnsupportedType) {
 			t.Errorf("column %d: %v", i, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -86,15 +87,26 @@ type schemaDecoder struct {
 	limits      Limits
 	fields      int
 	ids         []int64
+	path        []string // names that lead to the field that is being read
 	unsupported error
 }
 
-// refuse ends the decoding with an UnsupportedType.
-func (d *schemaDecoder) refuse(format string, args ...any) {
-	d.fail("unsupported")
-	if d.unsupported == nil {
-		d.unsupported = model.Errorf(model.UnsupportedType, format, args...)
+// refuse ends the decoding with an UnsupportedType, unless the schema is not valid anyway.
+func (d *schemaDecoder) refuse(fault *model.Error) {
+	if d.err == nil {
+		d.unsupported = fault
 	}
+	d.fail("unsupported")
+}
+
+// refuseType refuses the type of the field that is being read.
+func (d *schemaDecoder) refuseType(name, remedy string) {
+	column := ""
+	if len(d.path) > 0 {
+		column = d.path[0]
+	}
+	d.refuse(model.Errorf(model.UnsupportedType, "column %q is of type %s, which is not stored", strings.Join(d.path, "."), name).
+		With("column", column).WithRemedy("%s", remedy))
 }
 
 func (d *schemaDecoder) message() *arrow.Schema {
@@ -112,7 +124,7 @@ func (d *schemaDecoder) message() *arrow.Schema {
 		return nil
 	}
 	if d.int16Field(table, 0, 0) != 0 {
-		d.refuse("the schema says that data are big-endian; send little-endian data")
+		d.refuse(model.Errorf(model.UnsupportedType, "the schema says that data are big-endian").WithRemedy("Send little-endian data"))
 	}
 	fields := d.fieldVector(table, 1, 1)
 	metadata := d.metadata(table, 2)
@@ -151,6 +163,8 @@ func (d *schemaDecoder) field(t flatTable, depth int) arrow.Field {
 		d.fail("its types nest deeper than %d", d.limits.Depth)
 	}
 	name := d.string(t, 0)
+	d.path = append(d.path, name)
+	defer func() { d.path = d.path[:len(d.path)-1] }()
 	nullable := d.byteField(t, 1) != 0
 	typeID := d.byteField(t, 2)
 	typeTable, ok := d.tableField(t, 3)
@@ -242,6 +256,9 @@ func (d *schemaDecoder) nested(typeID byte, t flatTable, children []arrow.Field)
 		return arrow.LargeListOfField(children[0]), nil
 	case typeFixedList:
 		size := d.int32Field(t, 0, 0)
+		if size == 0 {
+			d.refuseType("fixed_size_list of length 0", "Leave the column out, or cast it to a list")
+		}
 		if size < 1 || size > fixedWidthMax {
 			return nil, fmt.Errorf("a fixed-size list of %d values", size)
 		}

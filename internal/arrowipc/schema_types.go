@@ -45,15 +45,17 @@ var plainTypes = map[byte]arrow.DataType{
 	typeBinaryView: arrow.BinaryTypes.BinaryView, typeStringView: arrow.BinaryTypes.StringView,
 }
 
-// refusedTypes are the types that are not stored.
-var refusedTypes = map[byte]string{
-	typeUnion: "union", typeRunEnd: "run_end_encoded",
-	typeListView: "list_view", typeLargeListView: "large_list_view",
+// refusedTypes are the types that are not stored, and what to send in their place.
+var refusedTypes = map[byte]struct{ name, remedy string }{
+	typeUnion:         {"union", "Send a struct that has a field for each of its types"},
+	typeRunEnd:        {"run_end_encoded", "Send its values, as run_end_decode of pyarrow.compute gives them, or a dictionary"},
+	typeListView:      {"list_view", "Cast it to a list"},
+	typeLargeListView: {"large_list_view", "Cast it to a large_list"},
 }
 
 func (d *schemaDecoder) dataType(typeID byte, t flatTable, children []arrow.Field) (arrow.DataType, error) {
-	if name, refused := refusedTypes[typeID]; refused {
-		d.refuse("columns of type %s are not supported", name)
+	if refused, found := refusedTypes[typeID]; found {
+		d.refuseType(refused.name, refused.remedy)
 		return nil, errors.New("unsupported")
 	}
 	switch typeID {
@@ -75,6 +77,9 @@ func (d *schemaDecoder) dataType(typeID byte, t flatTable, children []arrow.Fiel
 		return d.decimal(t)
 	case typeFixedBinary:
 		width := d.int32Field(t, 0, 0)
+		if width == 0 {
+			d.refuseType("fixed_size_binary of width 0", "Leave the column out, or cast it to binary")
+		}
 		if width < 1 || width > fixedWidthMax {
 			return nil, fmt.Errorf("a fixed-size binary of %d bytes", width)
 		}

@@ -42,7 +42,8 @@ type DropIndex struct{ Name string }
 
 func (c SetOption) apply(definition *model.Table) (*model.Table, error) {
 	if !model.Alterable(c.Name) && definition.Options[c.Name] != c.Value {
-		return nil, model.Errorf(model.BadRequest, "the option %s is fixed when the table is created", c.Name)
+		return nil, model.Errorf(model.BadRequest, "the option %s is fixed when the table is created", c.Name).With("option", c.Name).
+			WithRemedy("Create another table with it, and write the rows there")
 	}
 	changed := *definition
 	changed.Options = maps.Clone(definition.Options)

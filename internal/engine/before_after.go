@@ -20,6 +20,12 @@ type beforeAfter struct {
 
 // newBeforeAfter makes the schema of the view.
 func newBeforeAfter(t *table, scan Scan) (*beforeAfter, error) {
+	for i, path := range scan.Paths {
+		if len(path) > 0 {
+			return nil, model.Errorf(model.BadRequest, "the view before-after has no field within the column %q", scan.Columns[i]).
+				With("column", scan.Columns[i]).WithRemedy("Ask for the whole column, or read the view changelog")
+		}
+	}
 	columns, err := t.chosen(scan.Columns)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,9 @@ type Engine struct {
 	catalog catalog
 	plans   plans
 	budget  *semaphore.Weighted
-	streams atomic.Uint32 // put streams so far: spreads them over buckets
+	// compressing bounds the messages that are compressed for readers at the same time.
+	compressing *semaphore.Weighted
+	streams     atomic.Uint32 // put streams so far: spreads them over buckets
 
 	// queueMu lets closed be set when nobody is in the middle of a send.
 	queueMu sync.RWMutex
@@ -99,7 +102,8 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 	}
 	e := &Engine{
 		options: options, budget: semaphore.NewWeighted(options.IngestBytes),
-		queue: make(chan *request, requestQueue), syncs: make(chan *group, syncQueue), draining: make(chan struct{}),
+		compressing: semaphore.NewWeighted(int64(max(1, runtime.NumCPU()/2))),
+		queue:       make(chan *request, requestQueue), syncs: make(chan *group, syncQueue), draining: make(chan struct{}),
 		dead: make(chan struct{}),
 	}
 	e.plans.engine = e

@@ -53,7 +53,7 @@ func TestViewsOfAKeyedTable(t *testing.T) {
 			{"no column", Scan{Columns: []string{}, SystemColumns: true}, nothing},
 			{"nothing but counts", Scan{Columns: []string{}}, make([]cell, len(whole))},
 			{"columns in another order", Scan{Columns: []string{"number", "text", "id"}, SystemColumns: true}, whole},
-			{"plain", Scan{Plain: true, SystemColumns: true}, whole},
+			{"plain", Scan{Compression: CompressionNone, SystemColumns: true}, whole},
 			{"messages of 5 kB", Scan{MessageBytes: 5000, SystemColumns: true}, whole},
 			{"messages of 5 kB without columns", Scan{MessageBytes: 5000, Columns: []string{}, SystemColumns: true}, nothing},
 		} {

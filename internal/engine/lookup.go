@@ -167,30 +167,34 @@ func (l *Lookup) openAnswers(keys *arrowipc.Layout) error {
 		fields = keys.Schema().Fields()
 		l.carried = len(fields)
 	}
+	paths := make([][]string, len(fields), len(fields)+len(l.columns))
 	for _, column := range l.columns {
 		field := l.table.layout.Schema().Field(column)
 		field.Name = l.request.Prefix + field.Name
 		field.Nullable = field.Nullable || !l.request.Inner && !l.request.InsertMissing
 		fields = append(fields, field)
 	}
+	paths = append(paths, l.request.Paths...)
 	if l.request.Found != "" {
 		fields = append(fields, arrow.Field{Name: l.request.Found, Type: arrow.FixedWidthTypes.Boolean})
 	}
+	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, nil))
+	if err != nil {
+		return err
+	}
+	if l.projection, err = arrowipc.NewNestedProjection(layout, nil, paths, nil); err != nil {
+		return err
+	}
 	names := map[string]bool{}
-	for _, field := range fields {
+	for _, field := range l.projection.Schema().Fields() {
 		if names[field.Name] {
 			return model.Errorf(model.BadRequest, "the answer would have two columns %q", field.Name).
 				WithRemedy("Name a prefix for the columns of the table, or choose fewer")
 		}
 		names[field.Name] = true
 	}
-	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, nil))
-	if err != nil {
-		return err
-	}
 	l.builders = [2]*arrowipc.Builder{arrowipc.NewBuilder(layout), arrowipc.NewBuilder(layout)}
-	l.projection, err = arrowipc.NewProjection(layout, nil, nil)
-	return err
+	return nil
 }
 
 // SchemaMessage is the IPC schema message of the answers.
@@ -245,10 +249,9 @@ func (l *Lookup) answer(ctx context.Context, batch *arrowipc.Batch, last bool, y
 		end := to == len(l.found)
 		parts := cutBatch(answer, messageBytesDefault)
 		for i, part := range parts {
-			chunk := LookupPart{
-				Message: l.projection.Message(part, nil), Rows: part.Rows, Last: last && end && i == len(parts)-1, AsOf: asOf,
-			}
-			if !yield(chunk, nil) {
+			chunk := LookupPart{Rows: part.Rows, Last: last && end && i == len(parts)-1, AsOf: asOf}
+			chunk.Message, err = l.projection.Encode(part, nil, part.Codec)
+			if !yield(chunk, err) || err != nil {
 				return false
 			}
 		}

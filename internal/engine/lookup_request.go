@@ -13,6 +13,8 @@ type LookupRequest struct {
 	Schema []byte
 	// Columns are the columns wanted; nil means all.
 	Columns []string
+	// Paths leads, for each of Columns, to a field of structs within it; see Scan.Paths.
+	Paths [][]string
 	// By are the columns that the keys have; nil means the primary key.
 	By []string
 	// Inner leaves out keys that are not found; else they give nulls.

@@ -30,7 +30,7 @@ func (t *table) project(scan Scan) (*arrowipc.Projection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return arrowipc.NewProjection(t.log, columns, scan.extraFields())
+	return arrowipc.NewNestedProjection(t.log, columns, scan.Paths, scan.extraFields())
 }
 
 // chosen gives the indexes of columns by name; nil stands for all of a log table's rows.

@@ -185,7 +185,7 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 			return Chunk{}, io.EOF
 		}
 		if len(r.waiting) > 0 {
-			return r.send(), nil
+			return r.send(ctx)
 		}
 		if r.left == 0 {
 			return r.end(EndLimit), nil
@@ -397,10 +397,10 @@ func (r *Reader) prepare(s *source, stored *streams.Stored) error {
 	})
 }
 
-// reshapes says that a stored batch cannot be sent as it is: it is compressed and must not be, or
-// larger than the client wants.
+// reshapes says that a stored batch cannot be sent as it is: it is compressed otherwise than the client
+// wants, or larger.
 func (r *Reader) reshapes(b *arrowipc.Batch) bool {
-	if r.scan.Plain && b.Codec != arrowipc.NoCodec {
+	if b.Codec != arrowipc.NoCodec && b.Codec != r.codec(b) {
 		return true
 	}
 	return b.Rows > 1 && r.size(r.projection, b) > r.limit()
@@ -469,28 +469,4 @@ func (r *Reader) size(projection *arrowipc.Projection, b *arrowipc.Batch) int64 
 		size += systemRow*b.Rows + systemRest
 	}
 	return size
-}
-
-// send makes a chunk of the piece that waits first.
-func (r *Reader) send() Chunk {
-	p := r.waiting[0]
-	r.waiting = r.waiting[1:]
-	rows := p.batch.Rows
-	chunk := Chunk{Bucket: p.bucket, Offset: p.offset, Rows: rows, Next: p.offset + rows, Time: p.time}
-	if p.gathered != nil {
-		chunk.Next = p.gathered.offsets[rows-1] + 1
-	}
-	var extra [][][]byte
-	if r.scan.SystemColumns {
-		extra = systemColumns(p)
-	}
-	if r.showsChanges() {
-		extra = append(extra, changeColumn(p))
-	}
-	chunk.Message = p.projection.Message(p.batch, extra)
-	if p.stored != nil {
-		chunk.Mapping = p.stored.Mapping()
-	}
-	r.engine.counters.scanned.Add(rows)
-	return chunk
 }

@@ -45,6 +45,9 @@ type Scan struct {
 	// Columns are the top-level columns wanted, in this order; nil means all, an empty slice means
 	// none: row counts only.
 	Columns []string
+	// Paths leads, for each of Columns, to a field of structs within it; empty: the column itself. Such a
+	// field is called by all names that lead to it, with dots between them. Not for ViewBeforeAfter.
+	Paths [][]string
 	// From and To bound the range, half-open: [From, To). Defaults: earliest, now.
 	From, To Bound
 	// Buckets are the buckets to read; nil means all.
@@ -66,11 +69,26 @@ type Scan struct {
 	// MessageBytes is the largest message wanted, in bytes; 0 means 4 MiB − 64 KiB. A larger
 	// row goes alone.
 	MessageBytes int
-	// Plain asks for uncompressed buffers, whatever is stored.
-	Plain bool
+	// Compression is the codec of what is sent.
+	Compression Compression
 	// Plan is the id of the plan whose rows are read; it is renewed by the read. Empty: none.
 	Plan string
 }
+
+// Compression says how the buffers of a read are compressed.
+type Compression uint8
+
+// The compressions of a read.
+const (
+	// CompressionStored sends buffers as they are stored; parts of stored batches may be plain.
+	CompressionStored Compression = iota
+	// CompressionNone sends plain buffers.
+	CompressionNone
+	// CompressionLZ4 and CompressionZSTD compress what is not stored in that codec. A buffer that would not
+	// shrink is sent plain, as the format allows.
+	CompressionLZ4
+	CompressionZSTD
+)
 
 // View says what of a primary-key table a scan reads.
 type View uint8

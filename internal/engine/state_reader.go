@@ -99,7 +99,7 @@ func newStateReader(r *Reader, state tableState) (*stateReader, error) {
 		return nil, err
 	}
 	s.builder = arrowipc.NewBuilder(layout)
-	s.projection, err = arrowipc.NewProjection(layout, nil, r.scan.extraFields())
+	s.projection, err = arrowipc.NewNestedProjection(layout, nil, r.scan.Paths, r.scan.extraFields())
 	return s, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 )
@@ -20,7 +21,7 @@ type Column struct {
 	// Default is the value of rows whose writer leaves the column out, in JSON form; see
 	// CheckDefault. nil: null, or refused where the column is NOT NULL.
 	Default any `json:"default,omitzero"`
-	// Metadata is the metadata of the Arrow field.
+	// Metadata is the metadata of the Arrow field, as far as it is text.
 	Metadata map[string]string `json:"metadata,omitzero"`
 }
 
@@ -89,11 +90,24 @@ func ColumnsOf(table *Table) []Column {
 			Name: field.Name, Type: FormatType(field.Type), Nullable: &field.Nullable,
 			Comment: table.Comments[field.Name], Default: table.Defaults[field.Name],
 		}
-		if field.Metadata.Len() > 0 {
-			columns[i].Metadata = field.Metadata.ToMap()
-		}
+		columns[i].Metadata = textMetadata(field.Metadata)
 	}
 	return columns
+}
+
+// textMetadata gives the pairs that JSON can hold; nil where there are none. Arrow allows any bytes in
+// values, and extension types of users make use of that: the whole is in the IPC schema.
+func textMetadata(metadata arrow.Metadata) map[string]string {
+	var texts map[string]string
+	for i, key := range metadata.Keys() {
+		if value := metadata.Values()[i]; utf8.ValidString(key) && utf8.ValidString(value) {
+			if texts == nil {
+				texts = make(map[string]string, metadata.Len())
+			}
+			texts[key] = value
+		}
+	}
+	return texts
 }
 
 // ParseColumns reads columns as `name type [not null] [, …]`, such as

@@ -40,7 +40,7 @@ func (o *Options) parseKeyed(name, value string) (known bool, err error) {
 		}
 		if function, _, _ := strings.Cut(value, ":"); !slices.Contains(aggregateFunctions, function) ||
 			strings.Contains(value, ":") && function != "listagg" {
-			return true, Errorf(BadRequest, "%q is no aggregate function", clip(value, 100)).WithRemedy("Use one of %s", aggregateRange)
+			return true, Errorf(BadRequest, "%q is no aggregate function", clip(value, 100))
 		}
 		if o.Aggregates == nil {
 			o.Aggregates = map[string]string{}
@@ -86,19 +86,24 @@ func (t *Table) CheckOptions() error {
 func (t *Table) mergeFaults(options Options) (faults []error) {
 	switch {
 	case options.Merge == MergeVersioned && options.VersionColumn == "":
-		faults = append(faults, Errorf(BadRequest, "merge.engine versioned needs the option merge.version-column"))
+		faults = append(faults, Errorf(BadRequest, "merge.engine versioned needs the option merge.version-column").
+			WithRemedy("Set it to an integer, date or timestamp column"))
 	case options.Merge != MergeVersioned && options.VersionColumn != "":
-		faults = append(faults, Errorf(BadRequest, "option merge.version-column is for merge.engine versioned alone"))
+		faults = append(faults, Errorf(BadRequest, "option merge.version-column is for merge.engine versioned alone").
+			WithRemedy("Set merge.engine to versioned, or leave merge.version-column out"))
 	}
 	if options.Merge != MergeAggregation && len(options.Aggregates) > 0 {
-		faults = append(faults, Errorf(BadRequest, "the options merge.aggregate.COLUMN are for merge.engine aggregation alone"))
+		faults = append(faults, Errorf(BadRequest, "the options merge.aggregate.COLUMN are for merge.engine aggregation alone").
+			WithRemedy("Set merge.engine to aggregation, or leave them out"))
 	}
 	return faults
 }
 
 // columnFaults tells which options name columns that will not do.
 func (t *Table) columnFaults(options Options) (faults []error) {
-	fault := func(format string, args ...any) { faults = append(faults, Errorf(BadRequest, format, args...)) }
+	fault := func(format string, args ...any) {
+		faults = append(faults, Errorf(BadRequest, format, args...).WithRemedy("Name one of its columns, which DescribeTable lists with their types"))
+	}
 	if name := options.VersionColumn; name != "" && !versionColumn(t.Schema, name) {
 		fault("merge.version-column names %q, which is no integer, date or timestamp column of the table", name)
 	}

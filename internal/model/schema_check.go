@@ -110,6 +110,10 @@ func (c *schemaCheck) field(field arrow.Field, path []string, depth int) {
 			"column %s: %s", formatPath(path), fault).WithRemedy("Cast the column before sending it"))
 		return
 	}
+	if fault := extensionFault(field); fault != "" {
+		c.typeFaults = append(c.typeFaults, Errorf(UnsupportedType, "column %s: %s", formatPath(path), fault).
+			WithRemedy("Send the type as its library makes it, or take %s off the field's metadata", extensionNameKey))
+	}
 	switch t := field.Type.(type) {
 	case *arrow.DictionaryType:
 		c.field(arrow.Field{Name: field.Name, Type: t.ValueType, Nullable: field.Nullable}, path, depth+1)
@@ -145,11 +149,11 @@ func storedFault(t arrow.DataType) string {
 	case *arrow.RunEndEncodedType, arrow.UnionType, *arrow.ListViewType, *arrow.LargeListViewType:
 		return "values of type " + clip(FormatType(t), 140) + " are not stored"
 	case *arrow.FixedSizeBinaryType:
-		if t.ByteWidth < 0 || t.ByteWidth > FixedSizeMax {
-			return fmt.Sprintf("the width is %d bytes, want 0 to %d", t.ByteWidth, FixedSizeMax)
+		if t.ByteWidth < 1 || t.ByteWidth > FixedSizeMax {
+			return fmt.Sprintf("the width is %d bytes, want 1 to %d", t.ByteWidth, FixedSizeMax)
 		}
 	case *arrow.FixedSizeListType:
-		if t.Len() > FixedSizeMax {
+		if t.Len() < 1 || t.Len() > FixedSizeMax {
 			return fmt.Sprintf("the length is %d, want 1 to %d", t.Len(), FixedSizeMax)
 		}
 	case arrow.ExtensionType:

@@ -54,10 +54,24 @@ func TestCheckSchema(t *testing.T) {
 				column("s", arrow.StructOf(column("v", arrow.ListViewOf(text))))), UnsupportedType,
 			[]string{`column "u": values of type dense_union`, `column "r": values of type run_end`, `column "s.v": values of type list_view`},
 		},
-		"types and names":             {schemaOf(column("", union)), BadRequest, []string{"has no name", "dense_union"}},
-		"null for ever":               {schemaOf(arrow.Field{Name: "n", Type: arrow.Null}), BadRequest, []string{"no value fits"}},
-		"nested names twice":          {schemaOf(column("s", arrow.StructOf(column("a", int8s), column("a", text)))), BadRequest, []string{`two fields are called "a"`}},
-		"wide binary":                 {schemaOf(column("b", &arrow.FixedSizeBinaryType{ByteWidth: FixedSizeMax + 1})), UnsupportedType, []string{"the width is 1048577"}},
+		"types and names":    {schemaOf(column("", union)), BadRequest, []string{"has no name", "dense_union"}},
+		"null for ever":      {schemaOf(arrow.Field{Name: "n", Type: arrow.Null}), BadRequest, []string{"no value fits"}},
+		"nested names twice": {schemaOf(column("s", arrow.StructOf(column("a", int8s), column("a", text)))), BadRequest, []string{`two fields are called "a"`}},
+		"wide binary":        {schemaOf(column("b", &arrow.FixedSizeBinaryType{ByteWidth: FixedSizeMax + 1})), UnsupportedType, []string{"the width is 1048577"}},
+		"extensions over others": {
+			schemaOf(extended("u", "arrow.uuid", &arrow.FixedSizeBinaryType{ByteWidth: 8}), extended("j", "arrow.json", arrow.BinaryTypes.Binary),
+				column("s", arrow.StructOf(extended("b", "arrow.bool8", arrow.PrimitiveTypes.Uint8))),
+				extended("t", "arrow.fixed_shape_tensor", arrow.ListOf(text))), UnsupportedType,
+			[]string{
+				`column "u": the extension type arrow.uuid is stored as fixed_size_binary[16], got fixed_size_binary[8]`,
+				`column "j": the extension type arrow.json is stored as a string, got binary`, `column "s.b": `, `column "t": `,
+			},
+		},
+		"extensions": {
+			schemaOf(extended("u", "arrow.uuid", &arrow.FixedSizeBinaryType{ByteWidth: 16}), extended("j", "arrow.json", dictionary),
+				extended("b", "arrow.bool8", int8s), extended("t", "arrow.fixed_shape_tensor", arrow.FixedSizeListOf(2, text)),
+				extended("own", "geo.point", text)), "", nil,
+		},
 		"extension over a dictionary": {schemaOf(column("o", extensions.NewOpaqueType(dictionary, "t", "v"))), UnsupportedType, []string{"arrow.opaque is stored in a dictionary"}},
 	} {
 		err := CheckSchema(c.schema)
@@ -80,6 +94,11 @@ func TestCheckSchema(t *testing.T) {
 			t.Errorf("%s: %v refuses _rowid", name, err)
 		}
 	}
+}
+
+// extended is a column as a client sends it that has an extension type.
+func extended(name, extension string, stored arrow.DataType) arrow.Field {
+	return arrow.Field{Name: name, Type: stored, Nullable: true, Metadata: arrow.MetadataFrom(map[string]string{extensionNameKey: extension})}
 }
 
 func TestStoredSchemaHasNoDictionaries(t *testing.T) {

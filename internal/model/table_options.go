@@ -112,7 +112,7 @@ func TableOptions() []OptionSpec {
 			"Primary-key tables: memory of the index of keys, in equal shares for the buckets. Past it, the rows that were written " +
 				"longest ago move to a store on disk, where lookups take longer; 0 means no bound."},
 		{optionDurability, "level", "fsync", "memory, os, fsync", true,
-			"What an acknowledged row survives: nothing (memory), a kill of the server (os), a power cut (fsync). " +
+			"What an acknowledged row survives: a kill of the server (os), a power cut (fsync); memory is reached as os. " +
 				"A put may ask for more, never for less."},
 		{optionMaxBytes, "size", "0", maxBytesRange, true,
 			"Size of the table's log past which its oldest segments are removed, in equal shares for the buckets; 0 means no bound. " +
@@ -142,15 +142,8 @@ func TableOptions() []OptionSpec {
 // Alterable says that AlterTable may change an option; true for one that does not exist, which
 // ParseOptions refuses.
 func Alterable(name string) bool {
-	if strings.HasPrefix(name, optionAggregatePrefix) {
-		return false
-	}
-	for _, spec := range TableOptions() {
-		if spec.Name == name {
-			return spec.Alterable
-		}
-	}
-	return true
+	spec := specOf(name)
+	return spec.Name == "" || spec.Alterable
 }
 
 // ParseOptions reads the options of a table; those left out get their defaults. The error names
@@ -200,7 +193,24 @@ func (o *Options) parse(name, value string) error {
 		return nil
 	}
 	fault := AsError(err)
-	return Errorf(BadRequest, "option %s: %s", name, fault.Text).WithRemedy("%s", fault.Remedy)
+	text := fault.Text
+	if allowed := specOf(name).Range; !strings.Contains(text, allowed) {
+		text += ", want " + allowed
+	}
+	return Errorf(BadRequest, "option %s: %s", name, text).With("option", name).WithRemedy("%s", fault.Remedy)
+}
+
+// specOf describes an option that there is.
+func specOf(name string) OptionSpec {
+	if strings.HasPrefix(name, optionAggregatePrefix) {
+		name = optionAggregatePrefix + "COLUMN"
+	}
+	for _, spec := range TableOptions() {
+		if spec.Name == name {
+			return spec
+		}
+	}
+	return OptionSpec{}
 }
 
 // boundedDuration reads a duration from low to high, or 0 where allowed, the range in words, begins

@@ -80,6 +80,22 @@ func TestOptionsAreSortedAndDescribed(t *testing.T) {
 	}
 }
 
+func TestFaultsOfOptionsNameTheRange(t *testing.T) {
+	for _, spec := range TableOptions() {
+		if spec.Type == "column" {
+			continue // any text may be a column: CheckOptions looks
+		}
+		for _, value := range []string{"?", "-1", "9999999999999999999w", "1B"} {
+			_, err := ParseOptions(map[string]string{spec.Name: value})
+			fault := AsError(err)
+			if !errors.Is(err, BadRequest) || !strings.Contains(fault.Text, "option "+spec.Name+": ") ||
+				!strings.Contains(fault.Text, spec.Range) || fault.Details["option"] != spec.Name {
+				t.Errorf("%s %q: got %v, want the range %s", spec.Name, value, err, spec.Range)
+			}
+		}
+	}
+}
+
 func TestParseDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"0": 0, "7d": 168 * time.Hour, "1w": 168 * time.Hour, "1h30m": 90 * time.Minute, "1.5s": 1500 * time.Millisecond,

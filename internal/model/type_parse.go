@@ -146,7 +146,7 @@ func (p *typeParser) parametric(word string) (func(depth int) (arrow.DataType, e
 		return p.parseDictionary, true
 	case "fixed_size_binary":
 		return func(int) (arrow.DataType, error) {
-			width, err := p.bracketed(0, FixedSizeMax)
+			width, err := p.bracketed(1, FixedSizeMax)
 			return &arrow.FixedSizeBinaryType{ByteWidth: int(width)}, err
 		}, true
 	case "timestamp":

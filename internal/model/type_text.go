@@ -2,6 +2,8 @@ package model
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +30,9 @@ var plainTypes = map[string]arrow.DataType{
 	"day_time_interval":       arrow.FixedWidthTypes.DayTimeInterval,
 	"month_day_nano_interval": arrow.FixedWidthTypes.MonthDayNanoInterval,
 }
+
+// PlainTypes lists the texts of the types that have neither parameters nor others inside, sorted.
+func PlainTypes() []string { return slices.Sorted(maps.Keys(plainTypes)) }
 
 // typeAliases are other words that ParseType takes for a plain type.
 var typeAliases = map[string]string{

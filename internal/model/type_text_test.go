@@ -14,7 +14,7 @@ import (
 var typeTexts = []string{
 	"null", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
 	"halffloat", "float", "double", "string", "large_string", "string_view",
-	"binary", "large_binary", "binary_view", "fixed_size_binary[16]", "fixed_size_binary[0]",
+	"binary", "large_binary", "binary_view", "fixed_size_binary[16]", "fixed_size_binary[1]",
 	"date32[day]", "date64[ms]", "time32[s]", "time32[ms]", "time64[us]", "time64[ns]",
 	"timestamp[s]", "timestamp[ms]", "timestamp[us]", "timestamp[ns]",
 	"timestamp[us, tz=UTC]", "timestamp[ns, tz=+05:30]", "timestamp[us, tz=Europe/Berlin]",
@@ -95,7 +95,7 @@ func TestFaultsInTypesNameTheirPlace(t *testing.T) {
 		"decimal128(39, 2)":          `got "39", want a number from 1 to 38`,
 		"decimal32(9, 100)":          "scale of decimal32",
 		"fixed_size_list<int8>[0]":   "want a number from 1 to",
-		"fixed_size_binary[9999999]": "want a number from 0 to",
+		"fixed_size_binary[9999999]": "want a number from 1 to",
 		"dictionary<values=string>":  `want ","`,
 		"dictionary<values=string, indices=float>": "want a type of integers",
 		"map<string>":                     `want ","`,

@@ -62,6 +62,29 @@ def test_torch_gets_tensors_of_numbers_and_lists_of_the_rest(
     assert first["ok"][1].dtype == np.bool_ and first["text"][0] == "x"
 
 
+def test_torch_gets_embeddings_as_tensors_of_more_dimensions(
+    db: hr.Database, torch: type[Worker]
+) -> None:
+    tensor = pa.fixed_shape_tensor(pa.float32(), [2, 2])
+    flat: pa.Array[Any] = pa.array([[1, 2, 3, 4], [5, 6, 7, 8]], pa.list_(pa.float32(), 4))
+    data = pa.table(
+        {
+            "embedding": flat,
+            "image": pa.ExtensionArray.from_storage(tensor, flat),
+            "pair": pa.array([[[1], [2]], [[3], [4]]], pa.list_(pa.list_(pa.int8(), 1), 2)),
+            "some": pa.array([[1, 2], None], pa.list_(pa.int8(), 2)),
+            "words": pa.array([["a"], ["b"]], pa.list_(pa.string(), 1)),
+        }
+    )
+    table = db.create_table("e", data)
+    table.append(data)
+    got = next(iter(table.scan().to_torch()))
+    assert got["embedding"][1].shape == (2, 4) and got["embedding"][1][1, 3] == 8
+    assert got["image"][1].shape == (2, 2, 2) and got["image"][1][1].tolist() == [[5, 6], [7, 8]]
+    assert got["pair"][1].shape == (2, 2, 1) and got["pair"][1].dtype == np.int8
+    assert got["some"] == [[1, 2], None] and got["words"] == [["a"], ["b"]]
+
+
 def test_torch_workers_share_the_buckets(
     table: hr.Table, torch: type[Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,98 @@ def test_every_type_comes_back_equal(db: hr.Database) -> None:
     assert got.schema.equals(data.schema) and got.equals(data)
 
 
+def test_a_table_tells_of_itself(db: hr.Database) -> None:
+    table = db.create_table("t", IDS, buckets=2, bucket_key=["id"], options={"log.ttl": "7d"})
+    table.append(id_batch(0, 100))
+    stats = table.stats()
+    assert stats["rows"] == 100 == sum(b["end"] - b["start"] for b in stats["buckets"])
+    assert stats["bytes"] == sum(b["bytes"] for b in stats["buckets"]) > 0
+    ends = table.positions()
+    assert ends.earliest.offsets == {0: 0, 1: 0} and sum(ends.latest.offsets.values()) == 100
+    about = table.describe()
+    assert about["options"] == {"log.ttl": "7d"} == table.options and about["bucket_count"] == 2
+    assert [c["type"] for c in about["columns"]] == ["int64", "string"]
+
+
+def test_options_are_listed_and_their_faults_name_the_range(db: hr.Database) -> None:
+    options = {option.name: option for option in db.options()}
+    assert list(options) == sorted(options) and all(o.description for o in options.values())
+    table = db.create_table("t", IDS)
+    for name, value in (("log.ttl", "yes"), ("log.max-bytes", "1"), ("plan.max-pin", "9w")):
+        option = options[name]
+        for refuse in (
+            lambda: db.create_table("u", IDS, options={name: value}),  # noqa: B023
+            lambda: table.alter(options={name: value}),  # noqa: B023
+        ):
+            with pytest.raises(hr.BadRequest) as refused:
+                refuse()
+            assert f"option {name}: " in str(refused.value) and option.range in str(refused.value)
+            assert refused.value.details["option"] == name
+    users = db.create_table("users", IDS, primary_key=["id"])
+    fixed = {"merge.engine": "first-row", "changelog.image": "new", "index.max-bytes": "1GiB"}
+    for name, value in fixed.items():
+        assert not options[name].alterable
+        with pytest.raises(hr.BadRequest, match=f"{name} is fixed when the table is created"):
+            users.alter(options={name: value})
+
+
+def test_fields_of_structs_are_columns(db: hr.Database) -> None:
+    inner = pa.struct([pa.field("c", pa.int64(), nullable=False), ("d.e", pa.string())])
+    schema = pa.schema([("id", pa.int64()), ("a", pa.struct([("b", inner)])), ("x.y", pa.int8())])
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "a": {"b": {"c": 5, "d.e": "t"}}, "x.y": 1},
+        {"id": 2, "a": None, "x.y": 2},
+        {"id": 3, "a": {"b": None}, "x.y": 3},
+    ]
+    table = db.create_table("t", schema)
+    table.append(rows)
+    wanted = ["a.b.c", "id", ("a", "b", "d.e"), "x.y"]
+    got = table.scan(columns=wanted).to_arrow()
+    assert got.schema == pa.schema(
+        [("a.b.c", pa.int64()), ("id", pa.int64()), ("a.b.d.e", pa.string()), ("x.y", pa.int8())]
+    )
+    assert got["a.b.c"].to_pylist() == [5, None, None]
+    assert got["a.b.d.e"].to_pylist() == ["t", None, None]
+    assert next(iter(table.subscribe(["a.b"], start="earliest"))).to_pylist()[0] == {
+        "a.b": {"c": 5, "d.e": "t"}
+    }
+    keyed = db.create_table("k", schema, primary_key=["id"])
+    keyed.upsert(rows)
+    assert keyed.lookup([1, 9, 3], ["a.b.c", "id"]).to_pydict() == {
+        "a.b.c": [5, None, None],
+        "id": [1, None, 3],
+    }
+    assert keyed.changelog(columns=["a.b.c"]).to_arrow()["a.b.c"].to_pylist() == [5, None, None]
+    assert keyed.get(1, columns=[("a", "b", "c")]) == {"a.b.c": 5}
+    for columns, text in (
+        (["a.c"], "'a' has no field 'c'. It has b"),
+        (["a.b.k"], "'a.b' has no field 'k'"),
+        ([("id", "b")], "'id' has no field 'b'. It is int64"),
+        (["z.b"], "no column 'z.b'"),
+    ):
+        with pytest.raises(hr.ColumnNotFound, match=text):
+            table.scan(columns=columns)
+    with pytest.raises(hr.BadRequest, match="names of columns, or"):
+        table.scan(columns=[("a", 1)])  # type: ignore[list-item]
+    with pytest.raises(hr.BadRequest, match="changes whole columns"):
+        keyed.upsert(rows, columns=["a.b"])
+
+
+def test_a_read_may_be_compressed(db: hr.Database, proxy: CuttingProxy) -> None:
+    db.create_table("t", IDS).append(id_batch(0, 50_000))
+    with hr.connect(proxy.uri) as through:
+        sizes = {}
+        for compression in (None, "none", "lz4", "zstd"):
+            before = proxy.bytes
+            got = through["t"].scan(compression=compression).to_arrow()
+            assert got["id"].to_pylist() == list(range(50_000))
+            sizes[compression] = proxy.bytes - before
+        assert sizes["zstd"] < sizes["lz4"] < 0.7 * sizes["none"]
+        assert abs(sizes[None] - sizes["none"]) < 20_000
+        with pytest.raises(hr.BadRequest, match="want one of stored, none, lz4, zstd"):
+            through["t"].scan(compression="gzip")  # type: ignore[arg-type]
+
+
 def test_data_of_every_library(db: hr.Database) -> None:
     rows: dict[str, list[Any]] = {"id": [1, 2], "text": ["a", None]}
     table = db.create_table("t", IDS)

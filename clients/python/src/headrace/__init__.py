@@ -67,6 +67,7 @@ from headrace.errors import (
     UnsupportedType,
 )
 from headrace.groups import Group, GroupInfo, GroupMember, GroupSubscription
+from headrace.options import TableOption
 from headrace.partitions import Partition
 from headrace.pipeline import WriteResult
 from headrace.position import Bound, Position, Positions
@@ -137,6 +138,7 @@ __all__ = [
     "Table",
     "TableAlreadyExists",
     "TableNotFound",
+    "TableOption",
     "TableReplaced",
     "TimedOut",
     "Unauthenticated",

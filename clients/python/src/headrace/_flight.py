@@ -48,6 +48,7 @@ _SAFE_ACTIONS = frozenset(
         "ListDatabases",
         "ListGroups",
         "ListOffsets",
+        "ListOptions",
         "ListPartitions",
         "OpenProducer",
         "Positions",

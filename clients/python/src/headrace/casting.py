@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from headrace.errors import SchemaMismatch
@@ -98,7 +99,9 @@ def _nested_castable(source: pa.DataType, target: pa.DataType) -> bool:
 
 
 def without_views(kind: pa.DataType, text: pa.DataType, binary: pa.DataType) -> pa.DataType:
-    """Replace views, at any depth, by other types of text and of bytes.
+    """Replace views, at any depth, by other types of text, of bytes and of lists.
+
+    Runs become their values.
 
     Example:
         >>> without_views(pa.list_(pa.string_view()), pa.string(), pa.binary())
@@ -112,9 +115,11 @@ def without_views(kind: pa.DataType, text: pa.DataType, binary: pa.DataType) -> 
         return text
     if pt.is_binary_view(kind):
         return binary
-    if isinstance(kind, pa.ListType):
+    if isinstance(kind, pa.RunEndEncodedType):
+        return without_views(kind.value_type, text, binary)
+    if isinstance(kind, (pa.ListType, pa.ListViewType)):
         return pa.list_(inner(kind.value_field))
-    if isinstance(kind, pa.LargeListType):
+    if isinstance(kind, (pa.LargeListType, pa.LargeListViewType)):
         return pa.large_list(inner(kind.value_field))
     if isinstance(kind, pa.FixedSizeListType):
         return pa.list_(inner(kind.value_field), kind.list_size)
@@ -128,12 +133,37 @@ def without_views(kind: pa.DataType, text: pa.DataType, binary: pa.DataType) -> 
     return kind
 
 
+def plain(array: pa.Array[Any]) -> pa.Array[Any]:
+    """Give runs as their values and list views as lists: tables have neither.
+
+    Example:
+        >>> plain(pa.array([[1], None, [2, 3]], pa.list_view(pa.int8()))).type
+        ListType(list<item: int8>)
+    """
+    if isinstance(array, pa.RunEndEncodedArray):
+        decoded: Any = pc.call_function("run_end_decode", [array])
+        return plain(decoded)
+    if not isinstance(array, (pa.ListViewArray, pa.LargeListViewArray)):
+        return array
+    # Not by a cast: that of pyarrow 26 loses the last list.
+    values: Any = plain(array.flatten())
+    lengths: Any = array.value_lengths().fill_null(0)
+    first: Any = pa.array([0], lengths.type)
+    ends: Any = pa.concat_arrays([first, pc.cumulative_sum(lengths)])
+    item = array.type.value_field.with_type(values.type)
+    if isinstance(array, pa.LargeListViewArray):
+        wide = pa.large_list(item)
+        return pa.LargeListArray.from_arrays(ends, values, type=wide, mask=array.is_null())
+    return pa.ListArray.from_arrays(ends, values, type=pa.list_(item), mask=array.is_null())
+
+
 def cast_column(array: pa.Array[Any], target: pa.Field[Any]) -> pa.Array[Any]:
     """Cast one column to a field of the table.
 
     Raises:
         SchemaMismatch: a value or the type does not fit; the text names the column.
     """
+    array = plain(array)
     if not castable(array.type, target.type):
         raise _mismatch(target, f"got {array.type}, want {target.type}.{_remedy(array, target)}")
     try:

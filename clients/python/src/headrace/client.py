@@ -17,6 +17,7 @@ from headrace.casting import near
 from headrace.convert import schema_of
 from headrace.errors import BadRequest, DatabaseNotFound, Error, NotFound, TableNotFound
 from headrace.groups import GroupInfo, list_groups
+from headrace.options import TableOption
 from headrace.server import Server
 from headrace.table import Table, unsupported
 from headrace.write import Writer
@@ -265,6 +266,17 @@ class Database:
         raise unsupported(
             self._connection, "SQL", "query an Arrow table: db[name].scan().to_duckdb(con, 't')"
         )
+
+    def options(self) -> list[TableOption]:
+        """List the options that tables can have, with defaults and ranges, by name.
+
+        Example:
+            >>> ttl = next(option for option in db.options() if option.name == "log.ttl")
+            >>> ttl.type, ttl.default, ttl.range, ttl.alterable
+            ('duration', '0', '0, or 1s to 36500d', True)
+        """
+        body = self._connection.action("ListOptions", {})
+        return [TableOption.from_dict(entry) for entry in body.get("options") or ()]
 
     def flush(self, level: str = "fsync") -> None:
         """Wait until everything that was acknowledged has reached a durability level."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from headrace._flight import Connection
 from headrace.casting import Caster
+from headrace.columns import Column
 from headrace.convert import Rows
 from headrace.errors import BadRequest, Error
 from headrace.keys import Keys, key_batches
@@ -41,7 +42,9 @@ class KeyedCalls:
         def primary_key(self) -> tuple[str, ...]: ...  # noqa: D102
         @property
         def _connection(self) -> Connection: ...
-        def _check_columns(self, columns: Sequence[str] | None) -> None: ...
+        def _choose(
+            self, columns: Sequence[Column] | None
+        ) -> tuple[str | tuple[str, ...], ...] | None: ...
         def _one_off_writer(self, mode: Mode, columns: tuple[str, ...] | None) -> Writer: ...
 
     def upsert(self, data: Rows, columns: Sequence[str] | None = None) -> WriteResult:
@@ -120,7 +123,7 @@ class KeyedCalls:
         self._check_keyed("retract", "append")
         return self._write("delete", data, columns)
 
-    def get(self, *key: Any, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
+    def get(self, *key: Any, columns: Sequence[Column] | None = None) -> dict[str, Any] | None:
         """Give the row of one key; None if there is none.
 
         Args:
@@ -144,7 +147,7 @@ class KeyedCalls:
     def lookup(
         self,
         keys: Keys,
-        columns: Sequence[str] | None = None,
+        columns: Sequence[Column] | None = None,
         *,
         how: Literal["left", "inner"] = "left",
         by: Sequence[str] | None = None,
@@ -157,7 +160,7 @@ class KeyedCalls:
 
         Args:
             keys: in any form that `delete` takes.
-            columns: names to return, in this order; None: all.
+            columns: names to return, in this order; None: all. See `scan`.
             how: `"left"`: a key without a row gives nulls; `"inner"`: it gives nothing.
             by: columns that the keys have; None: the primary key.
             carry: put the columns of `keys` before those looked up: a lookup join.
@@ -186,7 +189,7 @@ class KeyedCalls:
             body["min_offsets"] = after.to_dict()
         return self._look_up(keys, columns, by, body)
 
-    def get_or_insert(self, keys: Keys, columns: Sequence[str] | None = None) -> pa.Table:
+    def get_or_insert(self, keys: Keys, columns: Sequence[Column] | None = None) -> pa.Table:
         """Give the rows of many keys, and make one for each key that has none.
 
         A new row has defaults and nulls beside its key. Each key gets one row, whoever else asks
@@ -205,22 +208,23 @@ class KeyedCalls:
     def _look_up(
         self,
         keys: Keys,
-        columns: Sequence[str] | None,
+        columns: Sequence[Column] | None,
         by: Sequence[str] | None,
         body: dict[str, Any],
     ) -> pa.Table:
         self._check_keyed("lookup", "scan")
         if isinstance(columns, str) or isinstance(by, str):
             raise BadRequest(f"columns={columns!r}, by={by!r}: want lists of names")
-        for named in (columns, by):
-            self._check_columns(named)
+        wanted, named = self._choose(columns), self._choose(by)
+        if not all(isinstance(name, str) for name in named or ()):
+            raise BadRequest(f"by={list(by or ())}: rows are found by whole columns")
         fields = [self.schema.field(name).with_nullable(True) for name in by or self.primary_key]
         batches = key_batches(keys, fields, carry=bool(body.get("carry")))
         if not batches:
             batches = key_batches({f.name: [] for f in fields}, fields, carry=False)
         lookup = {"table": self.name, **{k: v for k, v in body.items() if v}}
-        if columns is not None:
-            lookup["columns"] = list(columns)
+        if wanted is not None:
+            lookup["columns"] = list(wanted)
         if by is not None:
             lookup["by"] = list(by)
         return self._lookups.run(lookup, batches)
@@ -229,7 +233,7 @@ class KeyedCalls:
         self,
         start: Bound = "earliest",
         stop: Bound = "now",
-        columns: Sequence[str] | None = None,
+        columns: Sequence[Column] | None = None,
         *,
         limit: int | None = None,
         system_columns: bool = False,
@@ -258,7 +262,7 @@ class KeyedCalls:
         self._check_keyed("changelog", "scan")
         spec = ScanSpec(
             table=self.name,
-            columns=columns,
+            columns=self._choose(columns),
             start=start,
             stop=stop,
             limit=limit,
@@ -266,7 +270,6 @@ class KeyedCalls:
             buckets=buckets,
             view="changelog",
         )
-        self._check_columns(spec.columns)
         return Scan(self._connection, spec)
 
     def _check_keyed(self, call: str, instead: str) -> None:
@@ -296,7 +299,8 @@ class KeyedCalls:
         if isinstance(columns, str):
             raise BadRequest(f"columns is {columns!r}, want a list: [{columns!r}]")
         named = (*self.primary_key, *(c for c in columns if c not in self.primary_key))
-        self._check_columns(named)
+        if not all(isinstance(name, str) for name in self._choose(named) or ()):
+            raise BadRequest(f"columns={list(columns)}: an update changes whole columns alone")
         return named
 
     def _caster_of(self, mode: Mode, columns: Sequence[str] | None) -> Caster:

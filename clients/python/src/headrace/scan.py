@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import pyarrow as pa
 
 from headrace._flight import Connection, GetStream, decode_metadata, encode
+from headrace.columns import Column, as_columns
 from headrace.errors import BadRequest, Error, UnsupportedError
 from headrace.position import Bound, Position, encode_bound, encode_time
 from headrace.retry import Retry, cut, reopens
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+Compression = Literal["stored", "none", "lz4", "zstd"]
+"""How columns are sent."""
+
+_COMPRESSIONS: Final = get_args(Compression)
 _PLACE_COLUMNS: Final = ("_bucket", "_offset", "_timestamp")
 
 
@@ -31,7 +36,8 @@ class ScanSpec:
 
     Attributes:
         table: full name.
-        columns: names to return, in this order; None: all; empty: row counts only.
+        columns: names to return, in this order, or tuples of the names that lead to fields of
+            structs; None: all; empty: row counts only.
         start: first row wanted; see `Bound`.
         stop: behind the last row wanted, `"now"` by default.
         at: read the table as it was then; excludes start and stop.
@@ -40,6 +46,7 @@ class ScanSpec:
         buckets: buckets to read; None: all.
         view: what of a keyed table is read: its rows now (None), or its `"changelog"`.
         partitions: values of partition columns, as JSON has them; None: all partitions.
+        compression: how columns are sent; None: as they are stored.
 
     Raises:
         ValueError: a field is out of its range; the message names it.
@@ -50,7 +57,7 @@ class ScanSpec:
     """
 
     table: str
-    columns: Sequence[str] | None = None
+    columns: Sequence[Column] | None = None
     filter: str | None = None
     start: Bound = "earliest"
     stop: Bound = "now"
@@ -60,16 +67,16 @@ class ScanSpec:
     buckets: Sequence[int] | None = None
     view: Literal["changelog"] | None = None
     partitions: Sequence[Any] | None = None
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
         """Check every field; sequences become tuples, and bounds positions."""
-        if isinstance(self.columns, str):
-            raise BadRequest(f"columns is {self.columns!r}, want a list: [{self.columns!r}]")
         if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
-            for name in self.columns or ():
-                if not isinstance(name, str):
-                    raise BadRequest(f"columns has {name!r}, want names of columns")
+            object.__setattr__(self, "columns", as_columns(self.columns))
+        if self.compression not in (None, *_COMPRESSIONS):
+            raise BadRequest(
+                f"compression is {self.compression!r}, want one of {', '.join(_COMPRESSIONS)}"
+            )
         if self.buckets is not None:
             object.__setattr__(self, "buckets", tuple(int(b) for b in self.buckets))
         if self.partitions is not None:
@@ -117,6 +124,8 @@ class ScanSpec:
             body["buckets"] = list(self.buckets)
         if self.partitions is not None:
             body["partitions"] = [dict(values) for values in self.partitions]
+        if self.compression is not None:
+            body["compression"] = self.compression
         return {"scan": body}
 
 

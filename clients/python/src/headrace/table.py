@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import pyarrow as pa
 
 from headrace._flight import Connection, decode_schema
-from headrace.casting import Caster, near
+from headrace.casting import Caster
+from headrace.columns import Column, as_columns, find_column
 from headrace.convert import Rows
 from headrace.errors import BadRequest, ColumnNotFound, Error, UnsupportedError
 from headrace.groups import Group, GroupInfo, GroupSubscription, list_groups
@@ -21,14 +22,12 @@ from headrace.partitions import PartitionCalls, encode_partitions
 from headrace.pipeline import PipelineOptions, WriteResult
 from headrace.position import Bound, Position, Positions, encode_bound, encode_time
 from headrace.reading import Reading
-from headrace.scan import Scan, ScanSpec, check_filter
+from headrace.scan import Compression, Scan, ScanSpec, check_filter
 from headrace.subscribe import Subscription
 from headrace.write import Mode, Writer
 
 if TYPE_CHECKING:
     from headrace.client import Database
-
-SYSTEM_COLUMNS = ("_bucket", "_offset", "_timestamp", "_change_type")
 
 
 class Table(KeyedCalls, PartitionCalls):
@@ -120,7 +119,7 @@ class Table(KeyedCalls, PartitionCalls):
 
     def scan(
         self,
-        columns: Sequence[str] | None = None,
+        columns: Sequence[Column] | None = None,
         filter: Any = None,
         *,
         start: Bound = "earliest",
@@ -130,6 +129,7 @@ class Table(KeyedCalls, PartitionCalls):
         system_columns: bool = False,
         buckets: Sequence[int] | None = None,
         partitions: Sequence[Mapping[str, Any]] | None = None,
+        compression: Compression | None = None,
     ) -> Scan:
         """Say what to read; nothing is read before a `to_…` method is called.
 
@@ -138,7 +138,8 @@ class Table(KeyedCalls, PartitionCalls):
 
         Args:
             columns: names to return, in this order; None: all. Columns that are not asked for are
-                not sent.
+                not sent. `("a", "b")` or `"a.b"` is the field b of the struct a, returned as a
+                column `a.b`, which is null where a is.
             filter: SQL text of a predicate, where the server has filters.
             start: first row wanted: `"earliest"`, `"latest"`, a `Position`, offsets by bucket, or
                 a time with its zone. Not for keyed tables: see `changelog`.
@@ -149,6 +150,8 @@ class Table(KeyedCalls, PartitionCalls):
             buckets: buckets to read; None: all.
             partitions: values of partition columns, such as `[{"country": "DE"}]`: only the
                 partitions that have any of them are read; None: all.
+            compression: how columns are sent: `"stored"` (None: the same), `"none"`, `"lz4"` or
+                `"zstd"`. The last two cost the server time and spare a slow network bytes.
 
         Raises:
             ColumnNotFound: the table has no such column; the text names near ones.
@@ -156,7 +159,7 @@ class Table(KeyedCalls, PartitionCalls):
         """
         spec = ScanSpec(
             table=self.name,
-            columns=columns,
+            columns=self._choose(columns),
             filter=check_filter(self._connection, filter),
             start=start,
             stop=stop,
@@ -165,13 +168,13 @@ class Table(KeyedCalls, PartitionCalls):
             system_columns=system_columns,
             buckets=buckets,
             partitions=None if partitions is None else encode_partitions(partitions),
+            compression=compression,
         )
-        self._check_columns(spec.columns)
         return Scan(self._connection, spec)
 
     def subscribe(
         self,
-        columns: Sequence[str] | None = None,
+        columns: Sequence[Column] | None = None,
         *,
         start: Bound = "latest",
         timeout: float | None = None,
@@ -181,6 +184,7 @@ class Table(KeyedCalls, PartitionCalls):
         member: str | None = None,
         session: float = 30.0,
         partitions: Sequence[Mapping[str, Any]] | None = None,
+        compression: Compression | None = None,
     ) -> Subscription:
         """Follow the table: give rows as they are stored.
 
@@ -188,7 +192,7 @@ class Table(KeyedCalls, PartitionCalls):
         and `+U` a row before and after an update, `-D` a row that was deleted.
 
         Args:
-            columns: names to return, in this order; None: all.
+            columns: names to return, in this order; None: all. See `scan`.
             start: `"latest"` (rows stored after this call), `"earliest"` (all rows, then the new
                 ones), a `Position`, offsets by bucket, or a time with its zone.
             timeout: the loop ends after this many seconds without a row; None: never.
@@ -204,6 +208,7 @@ class Table(KeyedCalls, PartitionCalls):
             partitions: values of partition columns: only the partitions that have any of them are
                 followed, also those that appear later; None: all. Not with a group, whose members
                 share all partitions.
+            compression: how columns are sent; see `scan`.
 
         Raises:
             ColumnNotFound: the table has no such column.
@@ -212,12 +217,12 @@ class Table(KeyedCalls, PartitionCalls):
             raise BadRequest(f"timeout is {timeout}, want more than 0 seconds, or None")
         spec = ScanSpec(
             table=self.name,
-            columns=columns,
+            columns=self._choose(columns),
             system_columns=system_columns,
             view="changelog" if self.primary_key else None,
             partitions=None if partitions is None else encode_partitions(partitions),
+            compression=compression,
         )
-        self._check_columns(spec.columns)
         scan = spec.to_command()["scan"]
         reading = Reading(self._connection, scan, spec.hidden_columns)
         if group is None:
@@ -448,19 +453,20 @@ class Table(KeyedCalls, PartitionCalls):
 
     # Python ----------------------------------------------------------------------------------
 
-    def _check_columns(self, columns: Sequence[str] | None) -> None:
-        known = (*self.schema.names, *SYSTEM_COLUMNS)
-        for name in columns or ():
-            if name not in known:
-                self.refresh()  # it may have been added since
-                break
-        for name in columns or ():
-            if name not in (*self.schema.names, *SYSTEM_COLUMNS):
-                raise ColumnNotFound(
-                    f"COLUMN_NOT_FOUND: {self.name} has no column {name!r}."
-                    f"{near(name, self.schema.names)} It has {', '.join(self.schema.names)}.",
-                    details={"table": self.name, "column": name},
-                )
+    def _choose(self, columns: Sequence[Column] | None) -> tuple[str | tuple[str, ...], ...] | None:
+        """Give the columns that names mean; None stays None.
+
+        Raises:
+            ColumnNotFound: the table has no such column; the text names near ones.
+        """
+        if columns is None:
+            return None
+        wanted = as_columns(columns)
+        try:
+            return tuple(find_column(self.name, self.schema, name) for name in wanted)
+        except ColumnNotFound:
+            self.refresh()  # it may have been added since
+            return tuple(find_column(self.name, self.schema, name) for name in wanted)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Give all rows to any library that speaks the Arrow PyCapsule interface."""

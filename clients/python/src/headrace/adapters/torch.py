@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def to_torch(scan: Scan) -> Any:
     """Give an `IterableDataset` of dicts of columns, one a record batch.
 
-    Numbers and booleans without nulls become tensors, everything else lists. Each worker of a
+    Numbers and booleans without nulls become tensors, lists of a fixed size of them, such as
+    embeddings, tensors of more dimensions, everything else lists. Each worker of a
     DataLoader reads its own buckets over its own connection; start workers by
     `multiprocessing_context="spawn"`, since gRPC does not survive a fork.
     """
@@ -80,11 +81,29 @@ def to_tensors(batch: pa.RecordBatch, torch: Any) -> dict[str, Any]:
     """Turn columns of numbers into tensors, and others into lists."""
     out: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        kind = column.type
-        numeric = pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind)
-        if numeric and column.null_count == 0:
-            # A copy: tensors are writable, and the memory of a batch must not be written.
-            out[name] = torch.from_numpy(column.to_numpy(zero_copy_only=False).copy())
-        else:
+        values, shape = _numbers(column)
+        if values is None:
             out[name] = column.to_pylist()
+            continue
+        # A copy: tensors are writable, and the memory of a batch must not be written.
+        numbers = values.to_numpy(zero_copy_only=False).copy()
+        out[name] = torch.from_numpy(numbers.reshape(len(column), *shape))
     return out
+
+
+def _numbers(column: Any) -> tuple[Any, tuple[int, ...]]:
+    """Give the numbers of a column and the shape of each row; None where it is not of numbers."""
+    shape: tuple[int, ...] = ()
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        order = column.type.permutation
+        if order is not None and list(order) != sorted(order):
+            return None, ()
+        column, shape = column.storage, tuple(column.type.shape)
+        if column.null_count:
+            return None, ()
+        column = column.flatten()
+    while isinstance(column.type, pa.FixedSizeListType) and not column.null_count:
+        shape, column = (*shape, column.type.list_size), column.flatten()
+    kind = column.type
+    numeric = pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind)
+    return (column, shape) if numeric and not column.null_count else (None, ())
