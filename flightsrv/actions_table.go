@@ -120,6 +120,7 @@ type bucketStats struct {
 	End      int64 `json:"end"`
 	Boundary int64 `json:"boundary"`
 	Bytes    int64 `json:"bytes"`
+	RawBytes int64 `json:"raw_bytes"`
 	// Partition has the values of the bucket's partition, by column.
 	Partition map[string]any `json:"partition,omitempty"`
 }
@@ -186,7 +187,7 @@ func describeBuckets(table *model.Table, states []engine.BucketState) []bucketSt
 	described := make([]bucketStats, len(states))
 	for i, state := range states {
 		described[i] = bucketStats{
-			Bucket: state.Bucket, Start: state.Start, End: state.End, Boundary: state.Boundary, Bytes: state.Bytes,
+			Bucket: state.Bucket, Start: state.Start, End: state.End, Boundary: state.Boundary, Bytes: state.Bytes, RawBytes: state.RawBytes,
 			Partition: partitionValues(table, state.Partition),
 		}
 	}
@@ -341,12 +342,13 @@ func (s *service) truncateTable(ctx context.Context, request *truncateTableReque
 // tableStatistics is one Result of TableStats: the sums are of the whole table. Rows of a primary-key
 // table are those it has now; its buckets tell of its changes.
 type tableStatistics struct {
-	Table   string        `json:"table"`
-	ID      string        `json:"id"`
-	Rows    int64         `json:"rows"`
-	Bytes   int64         `json:"bytes"`
-	Buckets []bucketStats `json:"buckets"`
-	More    bool          `json:"more,omitzero"`
+	Table    string        `json:"table"`
+	ID       string        `json:"id"`
+	Rows     int64         `json:"rows"`
+	Bytes    int64         `json:"bytes"`
+	RawBytes int64         `json:"raw_bytes"`
+	Buckets  []bucketStats `json:"buckets"`
+	More     bool          `json:"more,omitzero"`
 }
 
 func (s *service) tableStats(ctx context.Context, request *tableRequest, send sendResult) error {
@@ -368,6 +370,7 @@ func (s *service) tableStats(ctx context.Context, request *tableRequest, send se
 	}
 	for _, state := range states {
 		result.Bytes += state.Bytes
+		result.RawBytes += state.RawBytes
 	}
 	return sendParts(describeBuckets(table, states), func(buckets []bucketStats, more bool) error {
 		result.Buckets, result.More = buckets, more

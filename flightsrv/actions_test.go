@@ -18,7 +18,7 @@ var volatile = []struct {
 }{
 	{regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{26}\b`), `ID`},
 	{regexp.MustCompile(`"\d{4}-\d\d-\d\dT[^"]*Z"`), `"TIME"`},
-	{regexp.MustCompile(`"bytes":[1-9]\d*`), `"bytes":N`},
+	{regexp.MustCompile(`"((raw_)?bytes)":[1-9]\d*`), `"$1":N`},
 	{regexp.MustCompile(`"progress":[^}]*`), `"progress":N`},
 	{regexp.MustCompile(`"schema":"[^"]*"`), `"schema":"BASE64"`},
 }

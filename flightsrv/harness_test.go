@@ -41,11 +41,19 @@ type testServer struct {
 // startServer starts a server that ends with the test. change may change its options.
 func startServer(t testing.TB, change func(*Options)) *testServer {
 	t.Helper()
+	return startServerWith(t, func(*engine.Options) {}, change)
+}
+
+// startServerWith is startServer with an engine whose options store changes.
+func startServerWith(t testing.TB, store func(*engine.Options), change func(*Options)) *testServer {
+	t.Helper()
 	s := &testServer{mappings: vfs.NewMappings(), metrics: obs.NewMetrics("test")}
-	var err error
-	s.engine, err = engine.Open(context.Background(), engine.Options{
+	stored := engine.Options{
 		FS: vfs.NewMem(vfs.MemOptions{}), Mappings: s.mappings, Entropy: rand.Reader, GroupGap: time.Microsecond, SegmentBytes: 8 << 20,
-	})
+	}
+	store(&stored)
+	var err error
+	s.engine, err = engine.Open(context.Background(), stored)
 	if err != nil {
 		t.Fatal(err)
 	}

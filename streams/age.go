@@ -1,5 +1,7 @@
 package streams
 
+import "errors"
+
 // SegmentAge says how large and how old a segment is.
 type SegmentAge struct {
 	// Last is the append time of its newest row, µs; 0 where it has no rows.
@@ -10,6 +12,15 @@ type SegmentAge struct {
 
 // Ages tells of each segment, the oldest first.
 func (b *Bucket) Ages() ([]SegmentAge, error) {
+	for {
+		ages, err := b.ages()
+		if !errors.Is(err, errRetired) { // else another segment stands in its place
+			return ages, err
+		}
+	}
+}
+
+func (b *Bucket) ages() ([]SegmentAge, error) {
 	segments := b.list()
 	ages := make([]SegmentAge, len(segments))
 	for i, s := range segments {

@@ -16,8 +16,9 @@ const (
 	prefixBytes  = 8
 	continuation = 0xffffffff
 
-	headerMagic   = "HRB1"
-	headerVersion = 1
+	headerMagic = "HRB1"
+	// headerVersion is what is written. Version 1, which has no statistics, is read too.
+	headerVersion = 2
 	headerFixed   = 96
 	// headPartMax bounds what a damaged length of metadata or header can ask for.
 	headPartMax = 64 << 20
@@ -52,6 +53,7 @@ type batchHead struct {
 	// schema message.
 	sum, previous, schema uint32
 	buffers, runs, names  int
+	statistics            int // bytes; 0: there are none
 	// raw are the bytes of the head.
 	raw []byte
 }
@@ -65,11 +67,14 @@ func (h *batchHead) bodyPosition() int64 { return h.position + prefixBytes + h.m
 // message gives the metadata, a FlatBuffers message.
 func (h *batchHead) message() []byte { return h.raw[prefixBytes : prefixBytes+h.metadata] }
 
-// headerAt is where our header begins in raw; sumsAt, tableAt and namesAt where its parts do.
+// headerAt is where our header begins in raw; sumsAt, tableAt, namesAt and statisticsAt where its parts
+// do.
 func (h *batchHead) headerAt() int64 { return prefixBytes + h.metadata }
 func (h *batchHead) sumsAt() int64   { return h.headerAt() + headerFixed }
 func (h *batchHead) tableAt() int64  { return h.sumsAt() + sumsBytes(h.buffers) }
 func (h *batchHead) namesAt() int64  { return h.tableAt() + runBytes*int64(h.runs) }
+
+func (h *batchHead) statisticsAt() int64 { return h.namesAt() + int64(h.names) }
 
 // bufferSum is the CRC of buffer i.
 func (h *batchHead) bufferSum(i int) uint32 {
@@ -86,19 +91,28 @@ func (h *batchHead) decodeRuns() ([]Run, error) {
 	return decodeRuns(table, names, h.rows)
 }
 
+// storedStatistics are the bytes of the batch's statistics; none where it has none.
+func (h *batchHead) storedStatistics() []byte {
+	return h.raw[h.statisticsAt() : h.statisticsAt()+int64(h.statistics)]
+}
+
 // sumsBytes is the length of the buffers' sums, padded to 8 bytes.
 func sumsBytes(buffers int) int64 { return (4*int64(buffers) + 7) &^ 7 }
 
-func headerBytes(buffers, runs, names int) int64 {
-	return aligned(headerFixed + sumsBytes(buffers) + runBytes*int64(runs) + int64(names))
+func headerBytes(buffers, runs, names, statistics int) int64 {
+	return aligned(headerFixed + sumsBytes(buffers) + runBytes*int64(runs) + int64(names) + int64(statistics))
 }
 
 // appendHead appends the head of a batch that goes to position h.position, and fills in its lengths
 // and its sum. h has id, base, previous and schema set.
 func appendHead(dst []byte, h *batchHead, batch *arrowipc.Batch, runs []Run) []byte {
 	table, names := encodeRuns(runs)
-	h.rows, h.buffers, h.runs, h.names = batch.Rows, len(batch.Buffers), len(runs), len(names)
-	h.header = headerBytes(h.buffers, h.runs, h.names)
+	var statistics []byte
+	if batch.Statistics != nil && batch.Rows > 0 {
+		statistics = batch.Statistics.Append(nil)
+	}
+	h.rows, h.buffers, h.runs, h.names, h.statistics = batch.Rows, len(batch.Buffers), len(runs), len(names), len(statistics)
+	h.header = headerBytes(h.buffers, h.runs, h.names, h.statistics)
 	h.body = int64(len(batch.Body))
 	message := batch.Message(h.header)
 	h.metadata = aligned(prefixBytes+int64(len(message))) - prefixBytes
@@ -126,11 +140,13 @@ func appendHead(dst []byte, h *batchHead, batch *arrowipc.Batch, runs []Run) []b
 	binary.LittleEndian.PutUint32(b[68:], uint32(h.buffers))
 	binary.LittleEndian.PutUint32(b[72:], uint32(h.runs))
 	binary.LittleEndian.PutUint32(b[76:], uint32(h.names))
+	binary.LittleEndian.PutUint32(b[80:], uint32(h.statistics))
 	for i := range h.buffers {
 		binary.LittleEndian.PutUint32(b[headerFixed+4*i:], bufferSum(batch, i))
 	}
 	rest := b[headerFixed+sumsBytes(h.buffers):]
-	copy(rest[copy(rest, table):], names)
+	rest = rest[copy(rest, table):]
+	copy(rest[copy(rest, names):], statistics)
 	h.sum = headSum(h.raw, h.headerAt())
 	binary.LittleEndian.PutUint32(b[12:], h.sum)
 	return dst
@@ -193,8 +209,9 @@ func (h *batchHead) parseHeader(b []byte) error {
 	if string(b[:4]) != headerMagic {
 		return fmt.Errorf("the header begins with % x, want %q", b[:4], headerMagic)
 	}
-	if version := binary.LittleEndian.Uint16(b[4:]); version != headerVersion {
-		return fmt.Errorf("the version of the header is %d, want %d", version, headerVersion)
+	version := binary.LittleEndian.Uint16(b[4:])
+	if version == 0 || version > headerVersion {
+		return fmt.Errorf("the version of the header is %d, want 1 to %d", version, headerVersion)
 	}
 	h.header = int64(binary.LittleEndian.Uint32(b[8:]))
 	h.sum = binary.LittleEndian.Uint32(b[12:])
@@ -205,18 +222,22 @@ func (h *batchHead) parseHeader(b []byte) error {
 	h.previous = binary.LittleEndian.Uint32(b[60:])
 	h.schema = binary.LittleEndian.Uint32(b[64:])
 	buffers, runs := int64(binary.LittleEndian.Uint32(b[68:])), int64(binary.LittleEndian.Uint32(b[72:]))
-	names := int64(binary.LittleEndian.Uint32(b[76:]))
+	names, statistics := int64(binary.LittleEndian.Uint32(b[76:])), int64(0)
+	if version > 1 {
+		statistics = int64(binary.LittleEndian.Uint32(b[80:]))
+	}
 	if at := int64(binary.LittleEndian.Uint64(b[32:])); at != h.position {
 		return fmt.Errorf("the header was written at byte %d and stands at byte %d", at, h.position)
 	}
-	if max(buffers, runs, names, h.header) > headPartMax || runs == 0 ||
-		h.header != headerBytes(int(buffers), int(runs), int(names)) {
-		return fmt.Errorf("the header has %d bytes with %d buffers, %d runs and %d bytes of names", h.header, buffers, runs, names)
+	if max(buffers, runs, names, statistics, h.header) > headPartMax || runs == 0 ||
+		h.header != headerBytes(int(buffers), int(runs), int(names), int(statistics)) {
+		return fmt.Errorf("the header has %d bytes with %d buffers, %d runs, %d bytes of names and %d of statistics",
+			h.header, buffers, runs, names, statistics)
 	}
 	if h.base < 0 || h.body < 0 || h.body%alignment != 0 || h.body > bodyMax {
 		return fmt.Errorf("the header has base offset %d and a body of %d bytes", h.base, h.body)
 	}
-	h.buffers, h.runs, h.names = int(buffers), int(runs), int(names)
+	h.buffers, h.runs, h.names, h.statistics = int(buffers), int(runs), int(names), int(statistics)
 	return nil
 }
 

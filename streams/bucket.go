@@ -31,6 +31,8 @@ type Bucket struct {
 	cause atomic.Pointer[error]
 	// sealing asks the writer to begin a new segment.
 	sealing atomic.Bool
+	// used says that somebody has read or written since Quiet was called.
+	used atomic.Bool
 
 	// upkeep is held by Retain and Rewrite: one of them at a time.
 	upkeep sync.Mutex
@@ -180,11 +182,29 @@ func (b *Bucket) Idle() {
 	}
 }
 
+// Unsealed gives the size in bytes of the segment that is written to; 0 where it has no rows.
+func (b *Bucket) Unsealed() int64 {
+	segments := b.list()
+	if len(segments) == 0 {
+		return 0
+	}
+	s := segments[len(segments)-1]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.limit != noLimit || s.next == s.name.Base {
+		return 0
+	}
+	return s.size
+}
+
 // Stats describes a bucket.
 type Stats struct {
 	// Segments is the number of files, Bytes what they hold.
 	Segments int
 	Bytes    int64
+	// RawBytes is Bytes, with the size that compressed segments had before. Stats knows it of segments that
+	// were looked at, Measure of all.
+	RawBytes int64
 	// Start and End are the readable range of offsets.
 	Start, End int64
 	// Batches counts the stored batches of the segments that were looked at since they were opened.
@@ -198,6 +218,7 @@ func (b *Bucket) Stats() Stats {
 		s.mu.RLock()
 		stats.Segments++
 		stats.Bytes += s.size
+		stats.RawBytes += max(s.size, s.raw)
 		stats.Batches += int64(len(s.entries))
 		s.mu.RUnlock()
 	}

@@ -150,7 +150,7 @@ func TestReadersBesideTheWriter(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := b.Rewrite(t.Context()); err != nil {
+			if _, err := b.Rewrite(t.Context(), Rewriting{}); err != nil {
 				t.Error(err)
 			}
 			if round == 5 {
@@ -425,7 +425,7 @@ func TestUnpublishedRowsStayApart(t *testing.T) {
 	b.Publish(10)
 	upkeep := func(rewrittenWant int, removedWant bool) {
 		t.Helper()
-		rewritten, err := b.Rewrite(t.Context())
+		rewritten, err := b.Rewrite(t.Context(), Rewriting{})
 		if err != nil || rewritten != rewrittenWant {
 			t.Errorf("%d segments rewritten, error %v, want %d", rewritten, err, rewrittenWant)
 		}
@@ -502,17 +502,17 @@ func TestDurableSteps(t *testing.T) {
 	appendRows(t, b, 5, 1)
 	mustWrite(t, b)
 	compare("a roll",
-		"truncate "+first+".arrow 4160", "create "+second+".arrow", "allocate "+second+".arrow 65536",
-		"write "+second+".arrow 0+2112", "sync "+first+".arrow", "sync "+second+".arrow", "syncdir DIR",
+		"truncate "+first+".arrow 4416", "create "+second+".arrow", "allocate "+second+".arrow 8192",
+		"write "+second+".arrow 0+2176", "sync "+first+".arrow", "sync "+second+".arrow", "syncdir DIR",
 		"close "+first+".arrow")
-	if _, err := b.Rewrite(t.Context()); err != nil {
+	if _, err := b.Rewrite(t.Context(), Rewriting{}); err != nil {
 		t.Fatal(err)
 	}
 	compare("a rewrite",
 		"remove "+first+".rewrite failed", "create "+first+".rewrite", "write "+first+".rewrite 0+1472",
-		"write "+first+".rewrite 1472+1024", "sync "+first+".rewrite", "close "+first+".rewrite",
+		"write "+first+".rewrite 1472+1088", "sync "+first+".rewrite", "close "+first+".rewrite",
 		"rename "+first+".rewrite "+first+".arrow", "syncdir DIR",
-		"remove "+first+".index failed", "create "+first+".index", "write "+first+".index 0+96", "close "+first+".index",
+		"remove "+first+".index failed", "create "+first+".index", "write "+first+".index 0+136", "close "+first+".index",
 		"close "+first+".arrow")
 	b.Seal()
 	appendRows(t, b, 5, 1)

@@ -103,7 +103,7 @@ func (c *segmentCheck) head(w *window) error {
 	if err != nil {
 		return err
 	}
-	c.scan = scanner{window: w, limit: noLimit, position: begin, next: base}
+	c.scan = scanner{window: w, limit: noLimit, position: begin, next: base, collect: true}
 	if fault == nil {
 		c.scan.id, c.scan.schema, c.scan.layout = head.id, head.sum, head.layout
 		c.scan.next, c.scan.chain = head.base, head.previous
@@ -152,7 +152,7 @@ func (c *segmentCheck) index(x *segmentIndex, fault error) {
 	}
 	s := &c.scan
 	if fault == nil && (x.id != s.id || x.end != s.position || x.next != s.next || x.chain != s.chain ||
-		!slices.Equal(x.entries, s.entries)) {
+		!slices.Equal(x.entries, s.entries) || !x.statistics.agree(&s.statistics)) {
 		fault = errors.New("it does not agree with the segment")
 	}
 	if fault != nil {

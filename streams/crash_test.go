@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
 )
 
@@ -24,9 +25,18 @@ type world struct {
 	time     int64
 	// retired is how far retention may have come.
 	retired int64
-	// rewritten and removed are what Rewrite and Retain gave.
-	rewritten int
-	removed   int64
+	// rewritten, compressed and removed are what Rewrite and Retain gave.
+	rewritten, compressed int
+	removed               int64
+}
+
+// compressing is a Rewriting that compresses.
+var compressing = Rewriting{Compression: model.Compression{Codec: model.CompressionZSTD, Level: 1}}
+
+// rest makes the bucket rest behind a sync. It may fail, which changes nothing.
+func (w *world) rest() bool {
+	_ = w.bucket.Rest()
+	return true
 }
 
 type worldGroup struct {
@@ -237,8 +247,14 @@ func (w *world) story() {
 		func() bool { w.append(60, 999); w.append(9, 10); return w.fail() },
 		func() bool { w.append(5, 1); return w.write() && w.sync() },
 		func() bool { w.bucket.Seal(); w.append(2, 1); return w.write() && w.sync() },
-		func() bool { w.rewritten, _ = w.bucket.Rewrite(context.Background()); return true },
+		func() bool { w.rewritten, _ = w.bucket.Rewrite(context.Background(), Rewriting{}); return true },
 		func() bool { w.append(30, 100); return w.write() && w.sync() },
+		func() bool { return w.rest() },
+		func() bool { w.append(20, 800); return w.write() && w.sync() },
+		func() bool { w.bucket.Seal(); w.append(2, 1); return w.write() && w.sync() },
+		func() bool { w.compressed, _ = w.bucket.Rewrite(context.Background(), compressing); return true },
+		func() bool { w.append(6, 1); return w.write() && w.sync() },
+		func() bool { return w.rest() },
 		func() bool {
 			w.retired = 300
 			w.removed, _ = w.bucket.Retain(Retention{KeepFrom: 300})
@@ -281,9 +297,9 @@ func TestCrashAnywhere(t *testing.T) {
 	w := openWorld(t, calls)
 	w.story()
 	w.crash(mem, "no fault", 50)
-	if segments := w.bucket.Stats().Segments; w.rewritten == 0 || w.removed == 0 || segments < 3 {
-		t.Errorf("%d segments rewritten, %d bytes removed, %d segments: the story leaves something out",
-			w.rewritten, w.removed, segments)
+	if segments := w.bucket.Stats().Segments; w.rewritten == 0 || w.compressed == 0 || w.removed == 0 || segments < 3 {
+		t.Errorf("%d segments rewritten, %d compressed, %d bytes removed, %d segments: the story leaves something out",
+			w.rewritten, w.compressed, w.removed, segments)
 	}
 	_ = w.bucket.Close(nil)
 	for failAt := range calls.Calls() {

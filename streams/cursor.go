@@ -3,12 +3,17 @@ package streams
 import (
 	"errors"
 
+	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
 )
 
 // Cursor walks the stored batches of a bucket. It is for one goroutine, and has to be closed.
 type Cursor struct {
+	// Skip says, where it is set, that a batch with such statistics is to be passed over. Its pages are not
+	// touched then. The statistics are valid during the call; batches without any are not asked about.
+	Skip func(*arrowipc.Statistics) bool
+
 	bucket *Bucket
 	offset int64
 	// segment is where the cursor is, with a reference to its mapping; nil before the first read.
@@ -18,6 +23,9 @@ type Cursor struct {
 	entries []entry
 	at      int
 	stored  Stored
+	// statistics are those of segment, parsed is what Skip looks at.
+	statistics storedStatistics
+	parsed     arrowipc.Statistics
 }
 
 // Cursor gives a cursor that begins at an offset. Below Start it fails with model.OffsetTrimmed,
@@ -60,36 +68,41 @@ func (c *Cursor) leave() {
 		c.mapping.Release()
 	}
 	c.segment, c.mapping, c.entries, c.at = nil, nil, nil, 0
-	c.stored = Stored{}
+	c.stored, c.statistics = Stored{}, storedStatistics{}
 }
 
 // Next gives the stored batch that holds the cursor's offset and moves behind it; it may begin before
 // the offset and end behind to. At the offset to, or where nothing more is readable, it gives nil.
-// The batch is valid until the next call of Next or Close.
+// Batches that are skipped move the cursor too. The batch is valid until the next call of Next or Close.
 //
 // It fails with model.OffsetTrimmed where retention has overtaken the cursor, and with model.Corrupt
 // where the rows cannot be read; the cursor stays where it is then.
 func (c *Cursor) Next(to int64) (*Stored, error) {
-	if err := c.bucket.closed(); err != nil {
-		return nil, err
+	for {
+		if err := c.bucket.closed(); err != nil {
+			return nil, err
+		}
+		if c.offset >= min(to, c.bucket.End()) {
+			return nil, nil
+		}
+		if err := c.bucket.checkTrimmed(c.offset); err != nil {
+			return nil, err
+		}
+		if err := c.find(); err != nil {
+			return nil, err
+		}
+		e, skipped := c.entries[c.at], c.skips()
+		if !skipped {
+			if err := c.stored.read(c.segment, c.mapping, c.at, e); err != nil {
+				return nil, err
+			}
+		}
+		c.offset = e.end()
+		c.at++
+		if !skipped {
+			return &c.stored, nil
+		}
 	}
-	end := c.bucket.End()
-	if c.offset >= min(to, end) {
-		return nil, nil
-	}
-	if err := c.bucket.checkTrimmed(c.offset); err != nil {
-		return nil, err
-	}
-	if err := c.find(); err != nil {
-		return nil, err
-	}
-	e := c.entries[c.at]
-	if err := c.stored.read(c.segment, c.mapping, c.at, e); err != nil {
-		return nil, err
-	}
-	c.offset = e.end()
-	c.at++
-	return &c.stored, nil
 }
 
 // find brings the cursor to the entry that holds its offset, which lies below End.

@@ -31,7 +31,7 @@ func TestDisk(t *testing.T) {
 			t.Fatalf("read ends at %d, want %d", got, 15*(i+1))
 		}
 	}
-	if rewritten, err := b.Rewrite(t.Context()); err != nil || rewritten == 0 {
+	if rewritten, err := b.Rewrite(t.Context(), Rewriting{}); err != nil || rewritten == 0 {
 		t.Fatalf("%d segments rewritten, error %v", rewritten, err)
 	}
 	if removed, err := b.Retain(Retention{Bytes: 100 << 10}); err != nil || removed == 0 {

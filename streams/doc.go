@@ -34,9 +34,9 @@
 // For Arrow, the body begins with our header: the offsets of the buffers count from there, and no
 // buffer points at it.
 //
-//	header, h bytes, a multiple of 64
+//	header, version 2, h bytes, a multiple of 64
 //	   0  4  magic "HRB1"
-//	   4  2  version, 1
+//	   4  2  version, 2
 //	   6  2  zero
 //	   8  4  h
 //	  12  4  CRC-32C (Castagnoli) of the batch up to the end of the header, this field taken as zero
@@ -51,10 +51,22 @@
 //	  68  4  b: number of buffers
 //	  72  4  r: number of runs
 //	  76  4  n: bytes of producers' names
-//	  80 16  zero
+//	  80  4  s: bytes of statistics; 0: there are none
+//	  84 12  zero
 //	  96 4b  CRC-32C of each buffer without padding; then zeros up to a multiple of 8
 //	   … 64r the run table
-//	   …  n  the names, then zeros
+//	   …  n  the names
+//	   …  s  statistics of the columns, then zeros
+//
+// Version 1 has no statistics, and zeros where s is. It is read, and no longer written.
+//
+//	statistics, numbers as unsigned LEB128
+//	   rows, number of columns; then for each column of the schema
+//	   nulls + 1; 0: not known
+//	   Min: a byte with its length + 1, 0: not known; its bytes
+//	   Max: likewise
+//
+// Min and Max bound the values that are not null; see arrowipc.ColumnStatistics.
 //
 //	run, 64 bytes: rows that came in one request, in order, covering each row of the batch once
 //	   0  4  first row, counted from the beginning of the batch
@@ -90,14 +102,16 @@
 //	headrace.defaults         defaults of columns (JSON object)
 //	headrace.created          time (JSON string)
 //	headrace.indexes          secondary indexes, where there are some (JSON list of name and columns)
+//	headrace.compression      of a rewritten segment that was to be compressed: {"codec","bytes"}, the
+//	                          table's option log.compression and the length of the file before
 //	headrace.rewrote          null, or {"end","chain","next"}: how far the segment counted, and the CRC
 //	                          of its last header, before it was rewritten
 //
-// # Index, version 1
+// # Index, version 2
 //
-//	index, 64+32·n bytes
+//	index, 64+36·n+t bytes
 //	   0  4  magic "HRX1"
-//	   4  2  version, 1
+//	   4  2  version, 2
 //	   6  2  zero
 //	   8  4  CRC-32C of the file, this field taken as zero
 //	  12  4  n: number of batches
@@ -105,7 +119,8 @@
 //	  32  8  length of the segment's file
 //	  40  8  offset behind the last row
 //	  48  4  CRC of the last header
-//	  52 12  zero
+//	  52  4  t: bytes of statistics
+//	  56  8  length of the segment's file before it was compressed; 0: it was not
 //
 //	entry, 32 bytes
 //	   0  8  offset of the first row
@@ -113,6 +128,10 @@
 //	  16  8  append time of the last row
 //	  24  4  rows
 //	  28  4  m of the batch
+//
+// Behind the entries stand 4 bytes for each batch, where its statistics end, and then the statistics of
+// all batches. Version 1 ends with the entries, and has zeros from byte 52 on. It is read, and no longer
+// written.
 //
 // # Durability
 //
@@ -122,11 +141,21 @@
 // readable. A header is checked when its batch is first read, each buffer the first time that it is
 // asked for; VerifyExtent, Rewrite and CheckSegment check every byte.
 //
+// Rewrite may compress buffers, each on its own, as Arrow has it: its plain length, then a frame; −1 and
+// the plain bytes where it does not shrink. A batch that shrinks by less than a sixteenth stays plain.
+//
 // Retain removes the oldest segment durably before the next one. Rewrite writes another file, syncs
 // it, renames it over the old one and syncs the folder. A segment that was rewritten stands for every
 // extent of the one before.
 //
 // # Reading
+//
+// A Cursor with Skip passes over batches by their statistics, of which a segment keeps as many bytes as it
+// has been asked for, from its index file or from the heads of batches.
+//
+// A bucket that nobody uses rests: Rest closes the file that is written to, gives back the space that is
+// reserved in it, and forgets mappings and indexes. It stays open, and makes all of that anew when it is
+// used. A segment reserves as much space as it has bytes.
 //
 // A segment is mapped when it is first read, the one that is written to with room for what it will
 // hold. Pages are brought into memory by a system call before they are touched, because a page fault

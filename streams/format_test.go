@@ -33,7 +33,10 @@ func writeSegment(t testing.TB, fs vfs.FS) []Extent {
 	}
 	segments := b.list()
 	s := segments[0]
-	b.writeIndex(s, &segmentIndex{id: s.id, end: s.size, next: s.next, chain: s.chain, entries: s.entries})
+	x := segmentIndex{id: s.id, end: s.size, next: s.next, chain: s.chain, entries: s.entries}
+	if err := b.keepIndex(s, &x); err != nil {
+		t.Fatal(err)
+	}
 	return extents
 }
 

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	indexMagic       = "HRX1"
-	indexVersion     = 1
+	indexMagic = "HRX1"
+	// indexVersion is what is written. Version 1, which has no statistics, is read too.
+	indexVersion     = 2
 	indexHeaderBytes = 64
 )
 
@@ -21,12 +22,17 @@ type segmentIndex struct {
 	// end is the length of the segment's file.
 	end, next int64
 	chain     uint32
-	entries   []entry
+	// raw is the length that the file had before it was compressed; 0: it was not.
+	raw     int64
+	entries []entry
+	// statistics are those of all entries; none at all in version 1.
+	statistics storedStatistics
 }
 
 // encodeIndex gives the bytes of an index file.
 func encodeIndex(x *segmentIndex) []byte {
-	out := make([]byte, indexHeaderBytes, indexHeaderBytes+entryBytes*len(x.entries))
+	size := indexHeaderBytes + (entryBytes+4)*len(x.entries) + len(x.statistics.bytes)
+	out := make([]byte, indexHeaderBytes, size)
 	copy(out, indexMagic)
 	binary.LittleEndian.PutUint16(out[4:], indexVersion)
 	binary.LittleEndian.PutUint32(out[12:], uint32(len(x.entries)))
@@ -34,6 +40,8 @@ func encodeIndex(x *segmentIndex) []byte {
 	binary.LittleEndian.PutUint64(out[32:], uint64(x.end))
 	binary.LittleEndian.PutUint64(out[40:], uint64(x.next))
 	binary.LittleEndian.PutUint32(out[48:], x.chain)
+	binary.LittleEndian.PutUint32(out[52:], uint32(len(x.statistics.bytes)))
+	binary.LittleEndian.PutUint64(out[56:], uint64(x.raw))
 	for _, e := range x.entries {
 		out = binary.LittleEndian.AppendUint64(out, uint64(e.offset))
 		out = binary.LittleEndian.AppendUint64(out, uint64(e.position))
@@ -41,32 +49,39 @@ func encodeIndex(x *segmentIndex) []byte {
 		out = binary.LittleEndian.AppendUint32(out, e.rows)
 		out = binary.LittleEndian.AppendUint32(out, e.metadata)
 	}
+	end := uint32(0)
+	for i := range x.entries {
+		if i < len(x.statistics.list) {
+			end = x.statistics.list[i].end
+		}
+		out = binary.LittleEndian.AppendUint32(out, end)
+	}
+	out = append(out, x.statistics.bytes...)
 	binary.LittleEndian.PutUint32(out[8:], checksum(out))
 	return out
 }
 
 // decodeIndex is the inverse of encodeIndex. src is changed.
 func decodeIndex(src []byte) (*segmentIndex, error) {
-	if len(src) < indexHeaderBytes {
-		return nil, fmt.Errorf("an index has %d bytes, want at least %d", len(src), indexHeaderBytes)
+	x, count, err := decodeIndexHeader(src)
+	if err != nil {
+		return nil, err
 	}
-	version, count := binary.LittleEndian.Uint16(src[4:]), int64(binary.LittleEndian.Uint32(src[12:]))
-	if string(src[:4]) != indexMagic || version != indexVersion {
-		return nil, fmt.Errorf("an index begins with % x, want %q and version %d", src[:6], indexMagic, indexVersion)
+	version, statistics := binary.LittleEndian.Uint16(src[4:]), int64(0)
+	size := indexHeaderBytes + entryBytes*count
+	if version > 1 {
+		statistics = int64(binary.LittleEndian.Uint32(src[52:]))
+		size += 4*count + statistics
 	}
-	if int64(len(src)) != indexHeaderBytes+entryBytes*count {
-		return nil, fmt.Errorf("an index of %d entries has %d bytes", count, len(src))
+	if int64(len(src)) != size {
+		return nil, fmt.Errorf("an index of %d entries and %d bytes of statistics has %d bytes", count, statistics, len(src))
 	}
 	want := binary.LittleEndian.Uint32(src[8:])
 	binary.LittleEndian.PutUint32(src[8:], 0)
 	if got := checksum(src); got != want {
 		return nil, fmt.Errorf("the checksum of an index is %08x, want %08x", got, want)
 	}
-	x := &segmentIndex{
-		id: segmentID(src[16:32]), end: int64(binary.LittleEndian.Uint64(src[32:])),
-		next: int64(binary.LittleEndian.Uint64(src[40:])), chain: binary.LittleEndian.Uint32(src[48:]),
-		entries: make([]entry, count),
-	}
+	x.entries = make([]entry, count)
 	for i := range x.entries {
 		b := src[indexHeaderBytes+entryBytes*i:]
 		x.entries[i] = entry{
@@ -75,7 +90,47 @@ func decodeIndex(src []byte) (*segmentIndex, error) {
 			rows: binary.LittleEndian.Uint32(b[24:]), metadata: binary.LittleEndian.Uint32(b[28:]),
 		}
 	}
-	return x, nil
+	if version == 1 {
+		return x, nil
+	}
+	return x, x.decodeStatistics(src[indexHeaderBytes+entryBytes*count:])
+}
+
+// decodeIndexHeader reads the fixed part of an index, whose checksum covers more. Version 1 has zeros
+// where raw is.
+func decodeIndexHeader(src []byte) (x *segmentIndex, count int64, err error) {
+	if len(src) < indexHeaderBytes {
+		return nil, 0, fmt.Errorf("an index has %d bytes, want at least %d", len(src), indexHeaderBytes)
+	}
+	version := binary.LittleEndian.Uint16(src[4:])
+	if string(src[:4]) != indexMagic || version == 0 || version > indexVersion {
+		return nil, 0, fmt.Errorf("an index begins with % x, want %q and version 1 to %d", src[:6], indexMagic, indexVersion)
+	}
+	return &segmentIndex{
+		id: segmentID(src[16:32]), end: int64(binary.LittleEndian.Uint64(src[32:])),
+		next: int64(binary.LittleEndian.Uint64(src[40:])), chain: binary.LittleEndian.Uint32(src[48:]),
+		raw: int64(binary.LittleEndian.Uint64(src[56:])),
+	}, int64(binary.LittleEndian.Uint32(src[12:])), nil
+}
+
+// decodeStatistics reads where the statistics of each entry end, and the statistics.
+func (x *segmentIndex) decodeStatistics(src []byte) error {
+	ends, bytes := src[:4*len(x.entries)], src[4*len(x.entries):]
+	c := storedStatistics{bytes: append([]byte(nil), bytes...), list: make([]statisticsEntry, len(x.entries))}
+	before := uint32(0)
+	for i, e := range x.entries {
+		end := binary.LittleEndian.Uint32(ends[4*i:])
+		if end < before || int64(end) > int64(len(bytes)) {
+			return fmt.Errorf("the statistics of batch %d end at byte %d of %d", i, end, len(bytes))
+		}
+		c.list[i] = statisticsEntry{e.offset, end}
+		before = end
+	}
+	if int64(before) != int64(len(bytes)) {
+		return fmt.Errorf("the statistics end at byte %d of %d", before, len(bytes))
+	}
+	x.statistics = c
+	return nil
 }
 
 // readIndex reads an index file; an error says why it is of no use.

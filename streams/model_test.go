@@ -1,11 +1,14 @@
 package streams
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
 )
 
@@ -34,6 +37,8 @@ func TestModel(t *testing.T) {
 			"fail":    func(r *rapid.T) { m.must(r, m.fail()) },
 			"seal":    func(*rapid.T) { m.bucket.Seal() },
 			"idle":    func(*rapid.T) { m.bucket.Idle() },
+			"rest":    m.restSynced,
+			"skip":    m.skipSome,
 			"read":    m.readRange,
 			"rewrite": m.rewriteAll,
 			"retain":  m.retainSome,
@@ -78,10 +83,82 @@ func (m *machine) readRange(r *rapid.T) {
 }
 
 func (m *machine) rewriteAll(r *rapid.T) {
-	if _, err := m.bucket.Rewrite(m.t.Context()); err != nil {
+	compression := rapid.SampledFrom([]string{"none", "none", "lz4", "zstd", "zstd:9"}).Draw(r, "compression")
+	what := Rewriting{}
+	var err error
+	if what.Compression, err = model.ParseCompression(compression); err != nil {
+		r.Fatal(err)
+	}
+	if _, err := m.bucket.Rewrite(m.t.Context(), what); err != nil {
 		r.Fatal(err)
 	}
 	m.checkRequests(m.bucket, "after a rewrite")
+}
+
+// restSynced makes the bucket rest, once everything is synced, and looks at its size from outside.
+func (m *machine) restSynced(r *rapid.T) {
+	m.must(r, m.write() && m.sync())
+	if err := m.bucket.Rest(); err != nil {
+		r.Fatal(err)
+	}
+	measured := m.bucket.Measure()
+	at, any := m.bucket.Extent()
+	if !any {
+		return
+	}
+	outside, err := MeasureBucket(m.mem, at)
+	if err != nil {
+		r.Fatal(err)
+	}
+	// Trimmed rows are in the files.
+	if outside.Start = max(outside.Start, measured.Start); outside.Segments != measured.Segments || outside.Bytes != measured.Bytes ||
+		outside.Start != measured.Start || outside.End != measured.End || outside.RawBytes > measured.RawBytes {
+		r.Fatalf("from outside the bucket is %+v, from inside %+v", outside, measured)
+	}
+}
+
+// skipSome reads with a Skip that passes over batches in which a number cannot be: no row with it is lost,
+// and batches that are given have statistics.
+func (m *machine) skipSome(r *rapid.T) {
+	b := m.bucket
+	if b.End() == b.Start() {
+		return
+	}
+	wanted := rapid.Int64Range(b.Start(), b.End()-1).Draw(r, "wanted")
+	number, _, _ := value(wanted)
+	c, err := b.Cursor(b.Start())
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer c.Close()
+	c.Skip = func(s *arrowipc.Statistics) bool {
+		low, high := int64(binary.LittleEndian.Uint64(s.Columns[0].Min)), int64(binary.LittleEndian.Uint64(s.Columns[0].Max))
+		if s.Rows == 0 || s.Columns[0].Nulls != 0 || s.Columns[1].Nulls < 0 {
+			r.Fatalf("statistics %+v", s)
+		}
+		return number < low || number > high
+	}
+	found := false
+	for {
+		stored, err := c.Next(b.End())
+		if err != nil {
+			r.Fatal(err)
+		}
+		if stored == nil {
+			break
+		}
+		checkRows(m.t, stored)
+		if found || stored.Base > wanted || stored.Base+stored.Rows <= wanted {
+			r.Fatalf("rows %d+%d are given, wanted is %d", stored.Base, stored.Rows, wanted)
+		}
+		found = true
+		if s := stored.Statistics(); s == nil || s.Rows != stored.Rows {
+			r.Fatalf("the batch has statistics %+v", s)
+		}
+	}
+	if !found || c.Offset() != b.End() {
+		r.Fatalf("row %d found: %v, the cursor is at %d", wanted, found, c.Offset())
+	}
 }
 
 func (m *machine) retainSome(r *rapid.T) {

@@ -24,9 +24,12 @@ func OpenBucket(table *model.Table, bucket int32, at *Extent, options Options) (
 	if err := options.validate(); err != nil {
 		return nil, err
 	}
-	layout, err := arrowipc.NewLayout(table.LogSchema())
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %d of table %s: %w", bucket, table.ID, err)
+	layout := options.Layout
+	if layout == nil {
+		var err error
+		if layout, err = arrowipc.NewLayout(table.LogSchema()); err != nil {
+			return nil, fmt.Errorf("open bucket %d of table %s: %w", bucket, table.ID, err)
+		}
 	}
 	b := &Bucket{
 		tableID: table.ID, number: bucket, options: options, layout: layout,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
 )
@@ -37,6 +38,9 @@ type Options struct {
 	Trash string
 	// Partition is what new segments say of the partition that the bucket belongs to; nil: it belongs to none.
 	Partition *model.Partition
+	// Layout is that of the rows in the log. Default: one is made of the table's definition, for this bucket
+	// alone.
+	Layout *arrowipc.Layout
 	// Reads bounds how many reads of cold pages run at once, over all buckets that share it.
 	// Default: a bound of the bucket's own.
 	Reads *ReadPool

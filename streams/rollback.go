@@ -95,11 +95,15 @@ func (w *writer) shrink(s *segment, to Extent) error {
 	if len(s.checks) > n {
 		s.checks = s.checks[:n:n]
 	}
+	written := s.size > to.End
 	s.size, s.next, s.chain, s.limit = to.End, to.Next, to.Chain, noLimit
 	s.mu.Unlock()
 	w.allocated = 0
 	if s.handle == nil {
-		return nil // this process has not written to it
+		if !written {
+			return nil
+		}
+		return s.cut(to.End) // CloseFile came between
 	}
 	s.handle.setSealed(false)
 	return s.handle.Truncate(to.End)

@@ -27,7 +27,10 @@ type scanner struct {
 	position, next int64
 	chain          uint32
 	entries        []entry
-	damage         []damage
+	// statistics are those of entries, where collect is set.
+	collect    bool
+	statistics storedStatistics
+	damage     []damage
 	// rot are batches whose header is right and whose body is not. They are among entries: what of
 	// them can be read is for the reader to find out.
 	rot []damage
@@ -37,7 +40,8 @@ type scanner struct {
 	// fault says why the scan ended before the window did; nil if it did not.
 	fault error
 
-	batch arrowipc.Batch // reused
+	batch  arrowipc.Batch      // reused
+	parsed arrowipc.Statistics // reused
 }
 
 // run takes batches up to the end of the window. Behind damage it looks for the next whole batch.
@@ -151,7 +155,24 @@ func (s *scanner) checkBody(h *batchHead, body []byte) error {
 	if _, err := h.decodeRuns(); err != nil {
 		return err
 	}
+	if err := s.checkStatistics(h); err != nil {
+		return err
+	}
 	return checkBuffers(h, &s.batch)
+}
+
+// checkStatistics checks that the statistics can be read and are of as many rows.
+func (s *scanner) checkStatistics(h *batchHead) error {
+	if h.statistics == 0 {
+		return nil
+	}
+	if err := arrowipc.ParseStatistics(s.layout, h.storedStatistics(), &s.parsed); err != nil {
+		return err
+	}
+	if s.parsed.Rows != h.rows {
+		return fmt.Errorf("the statistics are of %d rows, the batch has %d", s.parsed.Rows, h.rows)
+	}
+	return nil
 }
 
 // checkBuffers checks the sum of every buffer, and that the bytes between them are zero.
@@ -198,6 +219,9 @@ func (s *scanner) follows(h *batchHead) error {
 
 func (s *scanner) take(h *batchHead) {
 	s.entries = append(s.entries, entryOf(h))
+	if s.collect {
+		s.statistics.add(h.base, h.storedStatistics())
+	}
 	s.position += h.size()
 	s.next = h.base + h.rows
 	s.chain = h.sum

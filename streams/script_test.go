@@ -20,7 +20,8 @@ import (
 //	append rows=N [extra=N] [time=T] [producer=P seq=N]    write    sync    fail    seal
 //	crash mode=none|all|kill    rebuild    read [from=N] [to=N]    runs [from=N]    offset-at time=T
 //	ls    dump base=N|index=N    flip base=N at=N    cut base=N size=N    remove base=N    check base=N    stats
-//	retain [before=T] [bytes=N] [keep=N]    trim before=N    pin name=P from=N    unpin name=P    rewrite
+//	retain [before=T] [bytes=N] [keep=N]    trim before=N    pin name=P from=N    unpin name=P    rewrite [compression=C]
+//	rest    measure
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := &script{mem: newFS(t), pins: map[string]func(){}}
@@ -107,6 +108,11 @@ func (s *script) upkeepCommand(d *datadriven.TestData, path string, number func(
 	case "stats":
 		stats := b.Stats()
 		return fmt.Sprintf("%d segments, rows %d..%d", stats.Segments, stats.Start, stats.End)
+	case "measure":
+		stats := b.Measure()
+		return fmt.Sprintf("%d segments, rows %d..%d, %d bytes, raw %d", stats.Segments, stats.Start, stats.End, stats.Bytes, stats.RawBytes)
+	case "rest":
+		return message(b.Rest())
 	case "retain":
 		removed, err := b.Retain(Retention{Before: number("before", 0), Bytes: number("bytes", 0), KeepFrom: number("keep", 0)})
 		s.retired = b.Start()
@@ -119,7 +125,14 @@ func (s *script) upkeepCommand(d *datadriven.TestData, path string, number func(
 	case "unpin":
 		s.pins[word("name")]()
 	case "rewrite":
-		rewritten, err := b.Rewrite(context.Background())
+		compression := model.Compression{}
+		if text := word("compression"); text != "" {
+			var err error
+			if compression, err = model.ParseCompression(text); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		rewritten, err := b.Rewrite(context.Background(), Rewriting{Compression: compression})
 		return fmt.Sprintf("%d rewritten\n%s", rewritten, message(err))
 	default:
 		s.t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)

@@ -22,8 +22,12 @@ type segment struct {
 	handle *handle
 	// rotten says that nothing may be appended. It is set before anybody else sees the segment.
 	rotten bool
-	// settled says that another rewrite would change nothing. It is for Rewrite alone.
-	settled bool
+	// settled is the compression for which another rewrite would change nothing; empty where that is not
+	// known. It is for Rewrite alone.
+	settled string
+
+	// summarizing is held while statistics are read from the disk.
+	summarizing sync.Mutex
 
 	mu sync.RWMutex
 	// All of the following is guarded by mu.
@@ -33,6 +37,8 @@ type segment struct {
 	limit  int64
 	size   int64 // of the file, as far as it counts
 	loaded bool
+	// resting says that size, next and chain are set though loaded is not.
+	resting bool
 	// identified says that id, schema and layout are set. They are not changed any more once loaded
 	// was true, so that who has an entry reads them without mu.
 	identified bool
@@ -47,7 +53,13 @@ type segment struct {
 	next    int64
 	chain   uint32
 	checks  []*bufferChecks // by entry; shorter, and with gaps
-	mapping *vfs.Mapping    // nil until somebody reads
+	// statistics are those of the first entries, as far as somebody has asked.
+	statistics storedStatistics
+	// compression is what a rewrite was to do, empty for none; raw the length of the file before that.
+	compression string
+	raw         int64
+	measured    bool         // somebody has looked for raw
+	mapping     *vfs.Mapping // nil until somebody reads
 }
 
 // bufferChecks remembers what of a batch has been checked: bit 0 is the head, bit i+1 buffer i.
@@ -78,6 +90,9 @@ func (s *segment) load(within bounds) (err error) {
 	}
 	if s.retired {
 		return errRetired
+	}
+	if s.resting {
+		return s.wake()
 	}
 	options := &s.bucket.options
 	w, err := openWindow(options.FS, s.name.Path())
@@ -146,6 +161,7 @@ func (s *segment) identify(w *window) (first batchHead, err error) {
 		layout = head.layout
 	}
 	s.setIdentity(head.id, head.sum, layout)
+	s.compression, s.raw = head.compression, head.raw
 	return batchHead{position: begin, previous: head.previous}, nil
 }
 
@@ -202,6 +218,7 @@ func (b *Bucket) logDamage(path string, d damage) {
 // use gives the entries that lie wholly below an offset, and the mapping that they lie in with a
 // reference taken, loading and mapping the segment if needed.
 func (s *segment) use(end int64) (*vfs.Mapping, []entry, error) {
+	s.bucket.used.Store(true)
 	s.mu.RLock()
 	if s.loaded && s.covered() {
 		defer s.mu.RUnlock()
@@ -226,6 +243,7 @@ func (s *segment) use(end int64) (*vfs.Mapping, []entry, error) {
 // view gives the entries that lie wholly below an offset, and the damage, loading the segment if
 // needed.
 func (s *segment) view(end int64) ([]entry, []damage, error) {
+	s.bucket.used.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.load(bounds{end: -1})
@@ -329,6 +347,6 @@ func (s *segment) release() {
 	}
 	if s.durable.Load() && len(s.damage) == 0 && !s.headless && !s.retired {
 		s.loaded = false
-		s.entries, s.checks = nil, nil
+		s.entries, s.checks, s.statistics = nil, nil, storedStatistics{}
 	}
 }

@@ -19,7 +19,10 @@ type segmentHead struct {
 	previous uint32
 	// rewrote is the segment that this one stands for; nil for one that was written by appends.
 	rewrote *Extent
-	table   *model.Table
+	// compression is what that rewrite was to do, empty for none; raw is the length of the file before.
+	compression string
+	raw         int64
+	table       *model.Table
 	// partition is the one that the bucket belongs to; nil for none.
 	partition *model.Partition
 	layout    *arrowipc.Layout

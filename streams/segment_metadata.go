@@ -38,6 +38,8 @@ const (
 	keyDefaults       = "headrace.defaults"
 	keyCreated        = "headrace.created"
 	keyRewrote        = "headrace.rewrote"
+	// keyCompression is there where a rewrite was to compress the segment.
+	keyCompression = "headrace.compression"
 	// keyIndexes is there where the table has secondary indexes.
 	keyIndexes = "headrace.indexes"
 	// keyPartitionBy is there in partitioned tables, keyPartition in the segments of their partitions.
@@ -52,6 +54,13 @@ type rewroteRecord struct {
 	End   int64  `json:"end"`
 	Chain uint32 `json:"chain"`
 	Next  int64  `json:"next"`
+}
+
+// compressionRecord is the value of keyCompression.
+type compressionRecord struct {
+	// Codec is the table's option log.compression at that time, Bytes the length of the file before.
+	Codec string `json:"codec"`
+	Bytes int64  `json:"bytes"`
 }
 
 // metadataEntry is a key of ours and its value, which is text or becomes JSON.
@@ -87,6 +96,9 @@ func (h *segmentHead) metadata() (arrow.Metadata, error) {
 	}
 	if len(t.Indexes) > 0 {
 		entries = append(entries, metadataEntry{keyIndexes, t.Indexes})
+	}
+	if h.compression != "" {
+		entries = append(entries, metadataEntry{keyCompression, compressionRecord{h.compression, h.raw}})
 	}
 	if t.Partitioned() {
 		entries = append(entries, metadataEntry{keyPartitionBy, t.PartitionBy})
@@ -181,6 +193,11 @@ func (h *segmentHead) parseMetadata(schema *arrow.Schema) error {
 	r.decode(keyRewrote, &rewrote)
 	if rewrote != nil {
 		h.rewrote = &Extent{Segment: h.name(), End: rewrote.End, Chain: rewrote.Chain, Next: rewrote.Next}
+	}
+	if _, compressed := r.values[keyCompression]; compressed {
+		var record compressionRecord
+		r.decode(keyCompression, &record)
+		h.compression, h.raw = record.Codec, record.Bytes
 	}
 	return joinFaults(r.errs)
 }

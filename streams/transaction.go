@@ -61,10 +61,10 @@ func (t *transaction) run() error {
 	return t.flush()
 }
 
-// merge gives the one batch that holds all parts of a pending one.
+// merge gives the one batch that holds all parts of a pending one, with statistics.
 func (t *transaction) merge(p *pendingBatch) (*arrowipc.Batch, error) {
 	if len(p.parts) == 1 {
-		return padded(p.parts[0]), nil
+		return summarized(padded(p.parts[0]))
 	}
 	w := t.writer
 	if w.builder == nil {
@@ -78,7 +78,8 @@ func (t *transaction) merge(p *pendingBatch) (*arrowipc.Batch, error) {
 	}
 	batch := w.builder.Finish()
 	t.merged = append(t.merged, batch)
-	return batch, nil
+	batch.Statistics = mergedStatistics(p.parts)
+	return summarized(batch)
 }
 
 // padded gives the batch with a body whose length is a multiple of 64.
@@ -199,7 +200,9 @@ func (t *transaction) flush() error {
 		return fmt.Errorf("write segment: %w", err)
 	}
 	s.mu.Lock()
-	s.entries = append(s.entries, t.entries...)
+	if s.loaded {
+		s.entries = append(s.entries, t.entries...)
+	}
 	s.size, s.next, s.chain = t.at.End, t.at.Next, t.at.Chain
 	s.mu.Unlock()
 	t.note(s, position)
@@ -232,19 +235,17 @@ func (t *transaction) openHandle(s *segment) error {
 	return nil
 }
 
-const allocateMin = 64 << 10
+// allocateStep is what file systems give out at least.
+const allocateStep = 4 << 10
 
-// allocate reserves space up to need bytes and some more: a file that grows in large steps lies in
-// few places of the disk.
+// allocate reserves space up to need bytes and as much again: a file that grows in large steps lies in
+// few places of the disk, and a small one stays small.
 func (t *transaction) allocate(file vfs.File, need int64) error {
 	w := t.writer
 	if need <= w.allocated {
 		return nil
 	}
-	size := max(w.allocated, allocateMin)
-	for size < need {
-		size *= 2
-	}
+	size := (2*need + allocateStep - 1) &^ (allocateStep - 1)
 	size = max(min(size, w.bucket.options.SegmentBytes), need)
 	err := file.Allocate(size)
 	if errors.Is(err, vfs.ErrDiskFull) && size > need {

@@ -159,6 +159,7 @@ func (b *Bucket) Write() (Written, error) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
 	w := &b.writer
+	b.used.Store(true)
 	if err := errors.Join(b.closed(), w.failed); err != nil {
 		w.drop()
 		return Written{}, err

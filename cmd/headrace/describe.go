@@ -37,10 +37,11 @@ type tableDescription struct {
 }
 
 type bucketStats struct {
-	Bucket int32 `json:"bucket"`
-	Start  int64 `json:"start"`
-	End    int64 `json:"end"`
-	Bytes  int64 `json:"bytes"`
+	Bucket   int32 `json:"bucket"`
+	Start    int64 `json:"start"`
+	End      int64 `json:"end"`
+	Bytes    int64 `json:"bytes"`
+	RawBytes int64 `json:"raw_bytes"`
 	// Partition has the values of the bucket's partition, by column.
 	Partition map[string]any `json:"partition,omitempty"`
 }
@@ -129,10 +130,11 @@ func (p *program) describeCommand() *cobra.Command {
 }
 
 func (p *program) printDescription(d *tableDescription) error {
-	changes, bytes := int64(0), int64(0)
+	changes, bytes, raw := int64(0), int64(0), int64(0)
 	for _, bucket := range d.Buckets {
 		changes += bucket.End - bucket.Start
 		bytes += bucket.Bytes
+		raw += bucket.RawBytes
 	}
 	facts := newGrid(p.stdout)
 	facts.row("table", d.Table)
@@ -147,7 +149,11 @@ func (p *program) printDescription(d *tableDescription) error {
 		facts.row("changes", formatCount(changes))
 		facts.row("primary key", strings.Join(d.PrimaryKey, ", "))
 	}
-	facts.row("stored", formatBytes(float64(bytes)))
+	stored := formatBytes(float64(bytes))
+	if raw > bytes {
+		stored += fmt.Sprintf(", %s before compression", formatBytes(float64(raw)))
+	}
+	facts.row("stored", stored)
 	if len(d.BucketKey) > 0 {
 		facts.row("bucket key", strings.Join(d.BucketKey, ", "))
 	}

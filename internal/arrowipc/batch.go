@@ -38,6 +38,8 @@ type Batch struct {
 	// Sums has the CRC-32C of each buffer's bytes as stored, without padding; nil where it was not
 	// computed.
 	Sums []uint32
+	// Statistics are those of the rows; nil where they were not taken. They do not change any more.
+	Statistics *Statistics
 
 	owned bool // Body is from newBody
 }

@@ -56,7 +56,7 @@ func decompress(b *Batch, budget int64) (*Batch, error) {
 		claimed += n
 		size += aligned(n)
 	}
-	out := &Batch{Layout: b.Layout, Rows: b.Rows, Nodes: append([]Node(nil), b.Nodes...)}
+	out := &Batch{Layout: b.Layout, Rows: b.Rows, Nodes: append([]Node(nil), b.Nodes...), Statistics: b.Statistics}
 	out.Variadic = append(out.Variadic, b.Variadic...)
 	w := newBodyWriter(out, size, len(b.Buffers))
 	for i, s := range b.Buffers {
@@ -169,74 +169,17 @@ func (r *sliceReader) Read(p []byte) (int, error) {
 }
 
 // Compress gives the batch with every buffer compressed by codec, in a body of its own, which the
-// caller releases. A buffer that would not shrink is stored plainly. level is the codec's own: lz4
-// 0..9, zstd 1..22; 0 means its default. NoCodec decompresses.
+// caller releases. A buffer that would not shrink is stored plainly. level is that of NewCompressor, which
+// is what many batches need. NoCodec decompresses.
 func Compress(b *Batch, codec Codec, level int) (*Batch, error) {
 	plain, err := Decompress(b)
 	if err != nil || codec == NoCodec {
 		return plain, err
 	}
 	defer plain.Release()
-	frames := make([][]byte, len(plain.Buffers))
-	size := int64(0)
-	for i, s := range plain.Buffers {
-		if s.Length == 0 {
-			continue
-		}
-		if frames[i], err = compressFrame(plain.bytes(s), codec, level); err != nil {
-			return nil, fmt.Errorf("compressing buffer %d: %w", i, err)
-		}
-		size += aligned(int64(len(frames[i])))
-	}
-	out := &Batch{Layout: b.Layout, Rows: b.Rows, Nodes: append([]Node(nil), b.Nodes...), Codec: codec}
-	out.Variadic = append(out.Variadic, b.Variadic...)
-	w := newBodyWriter(out, size, len(frames))
-	for _, frame := range frames {
-		w.add(frame)
-	}
-	return out, nil
-}
-
-func compressFrame(plain []byte, codec Codec, level int) ([]byte, error) {
-	frame := binary.LittleEndian.AppendUint64(make([]byte, 0, len(plain)/2+64), uint64(len(plain)))
-	out := &sliceWriter{frame}
-	var writer io.WriteCloser
-	if codec == LZ4 {
-		w := lz4.NewWriter(out)
-		depth := lz4.Fast
-		if level > 0 {
-			depth = lz4.CompressionLevel(1 << (8 + min(level, 9)))
-		}
-		blocks := lz4.BlockSizeOption(lz4.Block64Kb) // as the Arrow libraries do
-		if err := w.Apply(lz4.ChecksumOption(false), blocks, lz4.CompressionLevelOption(depth)); err != nil {
-			return nil, err
-		}
-		writer = w
-	} else {
-		speed := zstd.SpeedDefault
-		if level > 0 {
-			speed = zstd.EncoderLevelFromZstd(level)
-		}
-		w, err := zstd.NewWriter(out, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return nil, err
-		}
-		writer = w
-	}
-	_, err := writer.Write(plain)
-	if err = errors.Join(err, writer.Close()); err != nil {
+	c, err := NewCompressor(codec, level)
+	if err != nil {
 		return nil, err
 	}
-	if len(out.bytes) >= len(plain)+compressedPrefix {
-		return append(append(out.bytes[:0], notCompressed[:]...), plain...), nil
-	}
-	return out.bytes, nil
-}
-
-type sliceWriter struct{ bytes []byte }
-
-// Write implements io.Writer.
-func (w *sliceWriter) Write(p []byte) (int, error) {
-	w.bytes = append(w.bytes, p...)
-	return len(p), nil
+	return c.Compress(plain)
 }

@@ -25,6 +25,9 @@ type DecoderOptions struct {
 	// are split, at multiples of 8 rows unless 8 rows are too large; one row that is larger goes
 	// alone. Default 4 MiB - 128 KiB.
 	MessageBytes int
+	// SummarizeRows is the size of a batch, in rows, from which on one that is copied as it came gets
+	// Statistics: column by column, while each is in the processor's cache. 0: none does.
+	SummarizeRows int64
 }
 
 const messageBytesDefault = 4<<20 - 64<<10 - 64<<10
@@ -42,6 +45,8 @@ type Decoder struct {
 	direct  bool      // what is sent lies in the target's buffers as it is
 	limits  Limits
 	max     int64 // bytes of a message
+	// summarizes is DecoderOptions.SummarizeRows.
+	summarizes int64
 
 	dictionaries map[int64]*Batch // by id, of plain layouts
 	wanted       map[int64]*Layout
@@ -64,7 +69,7 @@ func NewDecoder(schemaMessage []byte, options DecoderOptions) (*Decoder, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := &Decoder{source: source, target: options.Target, limits: limits, max: int64(options.MessageBytes)}
+	d := &Decoder{source: source, target: options.Target, limits: limits, max: int64(options.MessageBytes), summarizes: options.SummarizeRows}
 	if d.max <= 0 {
 		d.max = messageBytesDefault
 	}
@@ -90,7 +95,7 @@ func NewDecoder(schemaMessage []byte, options DecoderOptions) (*Decoder, error) 
 // own, and Sums. body may be in any number of parts, at any addresses; it is not kept.
 //
 // Compressed batches stay compressed where nothing has to be changed, once what they hold has been
-// checked.
+// checked; these have Statistics too, since nobody sees their values so soon again.
 //
 // What is malformed is model.BadRequest, too many rows or bytes are model.BatchTooLarge, a null in a
 // NOT NULL column is model.SchemaMismatch. After an error the Decoder must not be used.
@@ -212,7 +217,8 @@ func (d *Decoder) decodeBatch(f *flat, table flatTable, parts *scattered) ([]*Ba
 		case err != nil:
 			return nil, err
 		case out != nil:
-			return []*Batch{out}, nil
+			out.Statistics, err = d.summarize(plain.Rows)
+			return []*Batch{out}, err
 		}
 	}
 	return d.cut(plain.Rows)

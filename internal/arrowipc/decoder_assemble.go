@@ -37,20 +37,30 @@ func (d *Decoder) copyDirect(parts *scattered) (*Batch, error) {
 		return nil, nil
 	}
 	w := newBodyWriter(out, size, buffers)
+	s := d.beginSummary(out)
 	for i, c := range d.columns {
 		if c == nil {
 			w.addBatch(filled[i])
-			continue
+		} else {
+			w.addColumn(wire, c, parts)
 		}
-		out.Nodes = append(out.Nodes, wire.Nodes[c.node:c.nodeEnd]...)
-		from, to := wire.bufferRange(c)
-		for _, s := range wire.Buffers[from:to] {
-			w.addFrom(parts, s)
+		if err := s.add(out, i); err != nil {
+			out.Release()
+			return nil, err
 		}
-		out.Variadic = append(out.Variadic, wire.Variadic[c.view:c.viewEnd]...)
 	}
 	out.Body = out.Body[:w.position]
 	return out, nil
+}
+
+// addColumn appends a column of a batch as it came.
+func (w *bodyWriter) addColumn(wire *Batch, c *column, parts *scattered) {
+	w.batch.Nodes = append(w.batch.Nodes, wire.Nodes[c.node:c.nodeEnd]...)
+	from, to := wire.bufferRange(c)
+	for _, s := range wire.Buffers[from:to] {
+		w.addFrom(parts, s)
+	}
+	w.batch.Variadic = append(w.batch.Variadic, wire.Variadic[c.view:c.viewEnd]...)
 }
 
 // addBatch appends all of a plain batch, in the form that the codec of w's batch wants.

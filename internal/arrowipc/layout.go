@@ -38,6 +38,7 @@ type column struct {
 	kind     kind
 	width    int64 // bytes of a value or an index; values in a fixed-size list
 	text     bool  // bytes must be UTF-8
+	order    order // of its values, for Statistics
 
 	// The column's place in a batch: of its node, of its first buffer when no variadic buffers come
 	// before it, and among the view nodes. The ends are those of the subtree.
@@ -113,6 +114,7 @@ func (m *layoutMaker) column(field arrow.Field, parent *column) (*column, error)
 	l := m.current
 	c := &column{name: field.Name, dataType: storageType(field.Type), nullable: field.Nullable, parent: parent}
 	c.node, c.buffer, c.view = len(l.all), l.buffers, l.views
+	c.order = orders[c.dataType.ID()]
 	children, err := c.describe()
 	if err != nil {
 		return nil, err

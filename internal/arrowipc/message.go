@@ -140,7 +140,7 @@ func (b *Batch) message(lead, bodyLength int64, padding int) []byte {
 }
 
 // ParseMessage is the inverse of Batch.Message: it reads header, the FlatBuffers Message, into into,
-// whose slices it reuses. Body becomes body[lead:] without copying; Sums becomes nil.
+// whose slices it reuses. Body becomes body[lead:] without copying; Sums and Statistics become nil.
 //
 // It is safe on any bytes: counts, lengths and positions are checked against layout and body. What
 // the buffers hold is not looked at.
@@ -157,7 +157,7 @@ func ParseMessage(layout *Layout, header, body []byte, lead int64, into *Batch) 
 	if !ok {
 		f.fail("it has no record batch")
 	}
-	into.Layout, into.Sums, into.owned = layout, nil, false
+	into.Layout, into.Sums, into.Statistics, into.owned = layout, nil, nil, false
 	readBatch(f, table, into)
 	if f.err != nil {
 		return fmt.Errorf("parsing the metadata of a record batch: %w", f.err)

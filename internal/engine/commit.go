@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/headrace/headrace/internal/arrowipc"
@@ -261,6 +262,9 @@ func (e *Engine) write(g *group) error {
 	if err := e.space(g.bytes); err != nil {
 		return err
 	}
+	if err := e.boundFiles(); err != nil {
+		return err
+	}
 	for _, b := range g.touched {
 		g.ends = append(g.ends, b.Next())
 		written, err := b.Write()
@@ -268,6 +272,7 @@ func (e *Engine) write(g *group) error {
 			return fmt.Errorf("write to bucket %d of table %s: %w", b.number, b.table.definition.Load().Name, err)
 		}
 		g.wrote(written)
+		e.hold(g, b)
 	}
 	records := make([]replication.Extent, len(g.written.Extents))
 	for i, x := range g.written.Extents {
@@ -298,6 +303,7 @@ func (e *Engine) write(g *group) error {
 // table's producers is taken down too.
 func (e *Engine) record(g *group) {
 	at, extents := 0, g.written.Extents
+	var sealed []*table
 	for _, b := range g.touched {
 		id := b.table.definition.Load().ID
 		rolled := -1
@@ -306,8 +312,14 @@ func (e *Engine) record(g *group) {
 			rolled++
 		}
 		if rolled > 0 {
-			e.upkeep.sealed(b)
+			e.upkeep.note(b)
+			if !slices.Contains(sealed, b.table) {
+				sealed = append(sealed, b.table)
+			}
 		}
+	}
+	for _, t := range sealed {
+		e.upkeep.sealed(t)
 	}
 }
 

@@ -26,12 +26,14 @@ func crashOptions(files vfs.FS) Options {
 	options := testOptions(files)
 	options.JournalBytes, options.CommitBytes = 4<<10, 24<<10
 	options.OpenCold = filesColdOf(files)
+	// Buckets rest, files are closed and segments are compressed as soon as may be.
+	options.SealIdle, options.RestIdle, options.OpenFiles = 1, 1, 2
 	return options
 }
 
-// crashWorkload writes to two tables with several buckets, one of them routed by key, and to one that
-// does not wait for the disk, in batches of several sizes, so that segments roll and groups are
-// coalesced.
+// crashWorkload writes to two tables with several buckets, one of them routed by key, the other compressed,
+// and to one that does not wait for the disk, in batches of several sizes, so that segments roll and groups
+// are coalesced.
 func crashWorkload(t *testing.T, files vfs.FS, level string) *history {
 	h := &history{sent: map[string]int64{}, acked: map[string]int64{}, levels: map[string]model.Durability{}}
 	e, err := Open(t.Context(), crashOptions(files))
@@ -41,7 +43,7 @@ func crashWorkload(t *testing.T, files vfs.FS, level string) *history {
 	defer func() { _ = e.Close(t.Context()) }()
 	tables := []CreateTable{
 		{Name: name(t, "a"), Schema: testSchema, Buckets: 3, BucketKey: []string{"id"}, Options: map[string]string{"log.durability": level}},
-		{Name: name(t, "b"), Schema: testSchema, Options: map[string]string{"log.durability": level}},
+		{Name: name(t, "b"), Schema: testSchema, Options: map[string]string{"log.durability": level, "log.compression": "lz4"}},
 		{Name: name(t, "c"), Schema: testSchema, Options: map[string]string{"log.durability": "os"}},
 	}
 	for _, request := range tables {
@@ -66,7 +68,7 @@ func crashWorkload(t *testing.T, files vfs.FS, level string) *history {
 			}
 			h.acked[table] = h.sent[table]
 		}
-		if number == 20 {
+		if number == 20 || number == 25 || number == 26 {
 			e.Maintain(t.Context())
 		}
 	}

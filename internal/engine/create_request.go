@@ -36,6 +36,7 @@ type BucketState struct {
 	Start, End int64
 	// Boundary is the offset up to which the lake holds the rows; 0 without a lake.
 	Boundary int64
-	// Bytes is the size of the bucket's segments on disk.
-	Bytes int64
+	// Bytes is the size of the bucket's segments on disk, RawBytes the one that they would have if none had
+	// been compressed by the server.
+	Bytes, RawBytes int64
 }

@@ -56,6 +56,8 @@ type Engine struct {
 	lastTime      int64  // append time of the newest group, µs
 	unmarked      bool   // something was written since the last mark
 	carried       []byte // reused by carry
+	holding       []*bucket
+	writes        int64 // of buckets
 
 	syncs  chan *group
 	synced atomic.Int64 // sequence of the newest group that is durable
@@ -70,6 +72,7 @@ type Engine struct {
 	stopped    context.CancelFunc // ends the maintenance
 	owned      sync.WaitGroup     // every goroutine of the engine
 	upkeep     upkeep
+	rewriting  rewriting
 	builds     indexBuilds
 	counters   counters
 	recovery   Recovery
@@ -107,6 +110,7 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 		dead: make(chan struct{}),
 	}
 	e.plans.engine = e
+	e.rewriting.asked = make(chan struct{}, 1)
 	e.builds.slots = make(chan struct{}, indexBuildsMax)
 	lock, err := options.FS.Lock(lockFile)
 	if err != nil {
@@ -123,6 +127,7 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 	e.owned.Go(e.runCommitter)
 	e.owned.Go(e.runSyncer)
 	e.owned.Go(func() { e.runMaintenance(background) })
+	e.owned.Go(func() { e.runRewriting(background) })
 	return e, nil
 }
 

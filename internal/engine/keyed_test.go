@@ -448,7 +448,7 @@ func TestDamagedRowFailsTheWholeRequest(t *testing.T) {
 	if _, err := file.ReadAt(content, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := file.WriteAt([][]byte{{'N'}}, int64(bytes.Index(content, []byte(bad.text)))); err != nil {
+	if err := file.WriteAt([][]byte{{'N'}}, int64(bytes.LastIndex(content, []byte(bad.text)))); err != nil {
 		t.Fatal(err)
 	}
 

@@ -13,35 +13,89 @@ import (
 
 // upkeep collects what the maintenance has to look at.
 type upkeep struct {
+	// round is held during a round: an operator or a test may ask for one beside those of the clock.
+	round sync.Mutex
+
 	mu sync.Mutex
-	// buckets have segments that were sealed since the last round; guarded by mu.
+	// buckets have segments to look at, since they were sealed or their table's options have changed; guarded
+	// by mu.
 	buckets map[*bucket]bool
+	// later are buckets to be noted at a time, since a rewriting has failed; guarded by mu.
+	later map[*bucket]time.Time
 	// snapshots are the states of producers to be written, by table; guarded by mu.
 	snapshots map[*table]*producersRecord
 }
 
-// sealed notes that a bucket has a sealed segment. It is for the committer, which alone sees the
-// producers between two batches.
-func (u *upkeep) sealed(b *bucket) {
-	snapshot := b.table.producers.snapshot(b.table.nextOffsets())
+// note notes that a bucket has segments that may have to be rewritten.
+func (u *upkeep) note(b *bucket) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.add(b)
+}
+
+// add is note for who holds mu.
+func (u *upkeep) add(b *bucket) {
 	if u.buckets == nil {
-		u.buckets, u.snapshots = map[*bucket]bool{}, map[*table]*producersRecord{}
+		u.buckets = map[*bucket]bool{}
 	}
 	u.buckets[b] = true
-	if snapshot != nil {
-		u.snapshots[b.table] = snapshot
+}
+
+// postpone notes a bucket at a later time, when revive is told of it.
+func (u *upkeep) postpone(b *bucket, until time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.later == nil {
+		u.later = map[*bucket]time.Time{}
+	}
+	u.later[b] = until
+}
+
+// revive notes the buckets whose time has come.
+func (u *upkeep) revive(now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for b, until := range u.later {
+		if !now.Before(until) {
+			delete(u.later, b)
+			u.add(b)
+		}
 	}
 }
 
-// take gives what has come together and forgets it.
-func (u *upkeep) take() (map[*bucket]bool, map[*table]*producersRecord) {
+// sealed takes down the producers of a table that has sealed a segment. It is for the committer, which
+// alone sees them between two batches.
+func (u *upkeep) sealed(t *table) {
+	if !t.producers.isLoaded() {
+		return
+	}
+	snapshot := t.producers.snapshot(t.nextOffsets())
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	buckets, snapshots := u.buckets, u.snapshots
-	u.buckets, u.snapshots = nil, nil
-	return buckets, snapshots
+	if u.snapshots == nil {
+		u.snapshots = map[*table]*producersRecord{}
+	}
+	u.snapshots[t] = snapshot
+}
+
+// takeSnapshots gives the states of producers that have come together and forgets them.
+func (u *upkeep) takeSnapshots() map[*table]*producersRecord {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	snapshots := u.snapshots
+	u.snapshots = nil
+	return snapshots
+}
+
+// takeBucket gives one of the buckets that were noted and forgets it; nil: there is none.
+func (u *upkeep) takeBucket() *bucket {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for b := range u.buckets {
+		delete(u.buckets, b)
+		return b
+	}
+	return nil
 }
 
 // nextOffsets gives for each bucket that was ever written the offset behind its last written row.
@@ -61,7 +115,8 @@ func (e *Engine) runMaintenance(ctx context.Context) {
 	for {
 		select {
 		case <-e.options.Clock.After(e.options.MaintenancePeriod):
-			e.Maintain(ctx)
+			e.maintain(ctx)
+			e.rewriting.ask()
 		case <-ctx.Done():
 			return
 		}
@@ -71,24 +126,26 @@ func (e *Engine) runMaintenance(ctx context.Context) {
 // Maintain does one round of maintenance. It is called every MaintenancePeriod; an operator or a
 // test may call it too.
 func (e *Engine) Maintain(ctx context.Context) {
+	e.maintain(ctx)
+	e.rewriteAll(ctx)
+}
+
+// maintain is a round without the rewriting of segments, which may take long.
+func (e *Engine) maintain(ctx context.Context) {
+	e.upkeep.round.Lock()
+	defer e.upkeep.round.Unlock()
 	now := e.options.Clock.Now()
 	e.plans.expire(now)
-	buckets, snapshots := e.upkeep.take()
 	if e.failed() == nil {
-		if err := e.writeSnapshots(ctx, snapshots); err != nil {
+		if err := e.writeSnapshots(ctx, e.upkeep.takeSnapshots()); err != nil {
 			e.options.Logger.Warn("write snapshots of producers", "error", err) // the log still says it all
 		}
-		for b := range buckets {
-			if b.keyed != nil {
-				continue // its state points into the segments
-			}
-			if _, err := b.Rewrite(ctx); err != nil && ctx.Err() == nil && b.table.err() == nil {
-				e.options.Logger.Warn("rewrite segments", "table", b.table.definition.Load().Name, "bucket", b.number, "error", err)
-			}
-		}
 	}
+	e.upkeep.revive(now)
 	e.followTime(ctx, now)
 	e.buryAll(ctx, now)
+	e.openDue()
+	e.sealIdle(ctx, now)
 	e.keepGroups()
 	e.expireAll(ctx, now)
 	e.retireAll(ctx, now)
@@ -101,6 +158,7 @@ func (e *Engine) Maintain(ctx context.Context) {
 			}
 		}
 	}
+	e.restIdle(ctx, now)
 	e.clearTrash(now)
 }
 
@@ -190,19 +248,10 @@ func (e *Engine) retain(ctx context.Context, t *table, now time.Time) {
 		}
 		retention.Bytes, retention.Before = 0, max(retention.Before, cutoff)
 	}
-	for _, number := range t.retained() {
-		if !t.written(number) {
-			continue
-		}
-		b, err := t.bucket(number)
-		if err != nil && t.isGone(number) {
-			continue
-		}
-		if err != nil {
-			return // the table is gone
-		}
+	for _, b := range t.opened() {
+		number := b.number
 		retention.KeepFrom = starts[number]
-		removed := int64(0)
+		removed, err := int64(0), error(nil)
 		for _, r := range t.retentions(number, retention) {
 			var more int64
 			more, err = e.retainBucket(ctx, b, r)

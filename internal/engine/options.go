@@ -63,6 +63,15 @@ type Options struct {
 	// MaintenancePeriod is the time between two rounds of retention, rewriting and clearing the
 	// trash. Default 5 s.
 	MaintenancePeriod time.Duration
+	// SealIdle is how long nobody has written to a bucket before its newest segment is sealed in order to be
+	// compressed, where the table's option log.compression says so. Default 5 min.
+	SealIdle time.Duration
+	// RestIdle is how long nobody has used a bucket before its file is closed and its memory given back.
+	// Default 1 min.
+	RestIdle time.Duration
+	// OpenFiles bounds the segments that are open for writing at once; past it, those that were written
+	// longest ago are closed. Default 2048.
+	OpenFiles int
 	// TrashGrace is how long dropped tables and unknown files are kept. Default 24 h.
 	TrashGrace time.Duration
 	// PlanLife is how long a plan pins its rows without being renewed. Default 10 min.
@@ -100,11 +109,14 @@ func (o Options) withDefaults() Options {
 		fallback time.Duration
 	}{
 		{&o.GroupGap, time.Millisecond}, {&o.MarkDelay, time.Second}, {&o.MaintenancePeriod, 5 * time.Second},
-		{&o.TrashGrace, 24 * time.Hour}, {&o.PlanLife, 10 * time.Minute},
+		{&o.SealIdle, 5 * time.Minute}, {&o.RestIdle, time.Minute}, {&o.TrashGrace, 24 * time.Hour}, {&o.PlanLife, 10 * time.Minute},
 	} {
 		if *field.value == 0 {
 			*field.value = field.fallback
 		}
+	}
+	if o.OpenFiles == 0 {
+		o.OpenFiles = 2048
 	}
 	return o
 }
@@ -130,7 +142,7 @@ func (o Options) validate() error {
 	}{
 		{"SegmentBytes", o.SegmentBytes, 64 << 10}, {"GroupBytes", o.GroupBytes, 1}, {"IngestBytes", o.IngestBytes, 1 << 20},
 		{"BucketRotateBytes", o.BucketRotateBytes, 1}, {"ReserveBytes", o.ReserveBytes, 0},
-		{"CommitBytes", o.CommitBytes, 4 << 10},
+		{"CommitBytes", o.CommitBytes, 4 << 10}, {"OpenFiles", int64(o.OpenFiles), 1},
 	} {
 		if field.value < field.least {
 			errs = append(errs, fmt.Errorf("%s is %d, want at least %d", field.name, field.value, field.least))

@@ -150,6 +150,7 @@ func (t *table) forget(numbers []int32) error {
 		delete(t.buckets, number)
 		delete(t.extents, number)
 		delete(t.starts, number)
+		delete(t.measured, number)
 	}
 	t.mu.Unlock()
 	var errs []error

@@ -1,11 +1,6 @@
 package engine
 
 import (
-	"errors"
-	"io/fs"
-	"strconv"
-	"strings"
-
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -62,42 +57,5 @@ func (t *table) partitionState(x *partition) (*PartitionState, error) {
 		state.Rows += rows
 		state.Bytes += measured.Bytes
 	}
-	return state, nil
-}
-
-// measure tells what is kept of a bucket. One that was not used since the start is not opened: its folder
-// says enough, but for rows that were truncated.
-func (t *table) measure(number int32) (BucketState, error) {
-	t.mu.Lock()
-	b, at, start := t.buckets[number], t.extents[number], t.starts[number]
-	t.mu.Unlock()
-	state := BucketState{Bucket: number, End: at.Next, Start: at.Next}
-	if b != nil {
-		stats := b.Stats()
-		state.Start, state.End, state.Bytes = stats.Start, stats.End, stats.Bytes
-		return state, nil
-	}
-	dir := t.dir() + "/" + strconv.FormatInt(int64(number), 10)
-	names, err := t.engine.options.FS.List(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return state, err
-	}
-	for _, name := range names {
-		if !strings.HasSuffix(name, ".arrow") {
-			continue
-		}
-		info, err := t.engine.options.FS.Stat(dir + "/" + name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // retired meanwhile
-		}
-		if err != nil {
-			return state, err
-		}
-		if base := baseOffset(name); base >= 0 && base <= at.Next {
-			state.Bytes += info.Size
-			state.Start = min(state.Start, base)
-		}
-	}
-	state.Start = max(state.Start, min(start, state.End))
 	return state, nil
 }

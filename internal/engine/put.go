@@ -63,11 +63,14 @@ func (p *Put) openLog() (err error) {
 		return model.Errorf(model.BadRequest, "%s is a log table: it takes mode append, and whole rows", definition.Name).
 			WithRemedy("Create the table with primary_key to upsert and delete rows")
 	}
-	options := arrowipc.DecoderOptions{Target: p.table.layout, Defaults: definition.Defaults}
-	if p.decoder, err = arrowipc.NewDecoder(p.request.Schema, options); err != nil {
+	if p.router, err = p.table.newRouter(p.table.layout, definition.BucketKey); err != nil {
 		return err
 	}
-	p.router, err = p.table.newRouter(p.table.layout, definition.BucketKey)
+	options := arrowipc.DecoderOptions{Target: p.table.layout, Defaults: definition.Defaults}
+	if !p.router.splits() {
+		options.SummarizeRows = summarizedRowsMin // else the rows of a batch are parted, and summarized then
+	}
+	p.decoder, err = arrowipc.NewDecoder(p.request.Schema, options)
 	return err
 }
 
@@ -112,7 +115,33 @@ func (p *Put) Send(ctx context.Context, header []byte, body [][]byte, sequence *
 	for _, part := range r.parts {
 		r.rows += part.batch.Rows
 	}
+	if p.keyed == nil { // rows of a keyed table are stored as changes, which nobody knows yet
+		err = summarize(r.parts)
+	}
+	if err != nil {
+		p.engine.budget.Release(bytes)
+		return nil, err
+	}
 	return p.engine.submit(ctx, r)
+}
+
+// summarizedRowsMin is the size of a batch, in rows, from which on its statistics are taken in the goroutine
+// of its stream. Smaller ones are mostly merged with others first, which takes less time in all.
+const summarizedRowsMin = 64
+
+// summarize takes the statistics of rows that will be stored as they are.
+func summarize(parts []part) error {
+	for _, part := range parts {
+		batch := part.batch
+		if batch.Statistics != nil || batch.Codec != arrowipc.NoCodec || batch.Rows < summarizedRowsMin {
+			continue
+		}
+		var err error
+		if batch.Statistics, err = arrowipc.Summarize(batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // requestBytesMin is what a request counts in the byte budget at least: it costs memory beside its

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
@@ -30,11 +31,6 @@ type table struct {
 	producers producers
 	groups    tableGroups
 
-	// idleTurn is the bucket that a round of maintenance looks at first of those that nobody uses, idleBytes
-	// the size of those that are not open; for the maintenance.
-	idleTurn  int32
-	idleBytes map[int32]int64
-
 	mu sync.Mutex
 	// buckets are those that were used since the start; guarded by mu.
 	buckets map[int32]*bucket
@@ -42,6 +38,8 @@ type table struct {
 	opening map[int32]*opening
 	// extents say how far the newest segment of each bucket counts; guarded by mu.
 	extents map[int32]streams.Extent
+	// measured are the sizes of buckets that are not open, where somebody has asked; guarded by mu.
+	measured map[int32]streams.Stats
 	// starts are the logical starts that TruncateTable set; guarded by mu.
 	starts map[int32]int64
 	// stray are folders of buckets that no partition has any more; guarded by mu.
@@ -61,6 +59,14 @@ type bucket struct {
 	keyed *pkstore.Bucket
 	// indexed is the offset up to which the index file goes; for the maintenance.
 	indexed int64
+	// usedAt is when the maintenance last saw that the bucket was used, rests that it has nothing more to give
+	// back since; for the maintenance.
+	usedAt time.Time
+	rests  bool
+	// holding says that the file that is written to is open, written is the number of the bucket's newest
+	// write; for the committer.
+	holding bool
+	written int64
 	// retires says that keyed has a store for retired rows; for who opens the bucket, then for the maintenance.
 	retires bool
 	// indexes are the secondary indexes of keyed.
@@ -81,7 +87,7 @@ func newTable(e *Engine, record *tableRecord) (*table, error) {
 	}
 	t := &table{
 		engine: e, layout: layout, log: layout, buckets: map[int32]*bucket{}, opening: map[int32]*opening{},
-		extents: map[int32]streams.Extent{}, starts: record.Starts,
+		extents: map[int32]streams.Extent{}, measured: map[int32]streams.Stats{}, starts: record.Starts,
 	}
 	if t.partitions, err = newPartitions(t, record.definition); err != nil {
 		return nil, err
@@ -113,6 +119,9 @@ func (t *table) define(definition *model.Table) error {
 	t.definition.Store(definition)
 	for _, b := range t.opened() {
 		b.Define(definition)
+		if options.Compression.Codec != "" {
+			t.engine.upkeep.note(b)
+		}
 		if b.keyed != nil {
 			b.defineIndexes(definition, &sync.WaitGroup{})
 		}
@@ -163,6 +172,10 @@ func (t *table) bucket(number int32) (*bucket, error) {
 			o.bucket.openIndexes(t.definition.Load())
 		}
 		t.buckets[number] = o.bucket
+		delete(t.measured, number)
+	}
+	if o.err == nil && t.options.Load().Compression.Codec != "" {
+		t.engine.upkeep.note(o.bucket) // a restart may have come between sealing and compressing
 	}
 	return o.bucket, o.err
 }
@@ -175,6 +188,7 @@ func (t *table) open(number int32, at streams.Extent) (*bucket, error) {
 	if err != nil {
 		return nil, err
 	}
+	options.Layout = t.log
 	log, err := streams.OpenBucket(definition, number, &at, options)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %d of table %s: %w", number, definition.Name, err)

@@ -76,10 +76,11 @@ func (t *Table) CheckOptions() error {
 	if err := t.checkPartitionOptions(options); err != nil {
 		return err
 	}
+	faults := t.storageFaults(options)
 	if !t.Keyed() {
-		return t.refuseKeyedOptions()
+		return JoinFaults(append(faults, t.keyedFaults()...))
 	}
-	return JoinFaults(append(t.mergeFaults(options), t.columnFaults(options)...))
+	return JoinFaults(append(append(faults, t.mergeFaults(options)...), t.columnFaults(options)...))
 }
 
 // mergeFaults tells which options of merging do not go together.
@@ -120,9 +121,8 @@ func (t *Table) columnFaults(options Options) (faults []error) {
 	return faults
 }
 
-// refuseKeyedOptions refuses what only primary-key tables have.
-func (t *Table) refuseKeyedOptions() error {
-	var faults []error
+// keyedFaults refuses what only primary-key tables have.
+func (t *Table) keyedFaults() (faults []error) {
 	for name := range t.Options {
 		var scratch Options
 		if known, _ := scratch.parseKeyed(name, ""); known {
@@ -130,7 +130,7 @@ func (t *Table) refuseKeyedOptions() error {
 				WithRemedy("Leave it out, or give primary_key"))
 		}
 	}
-	return JoinFaults(faults)
+	return faults
 }
 
 func versionColumn(schema *arrow.Schema, name string) bool {

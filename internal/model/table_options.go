@@ -10,8 +10,8 @@ import (
 // OptionSpec describes one table option, for ListOptions and the documentation.
 type OptionSpec struct {
 	Name string `json:"name"`
-	// Type is "duration", "size", "count", "level", "choice" (one of Range), "function" or "column"; see ParseDuration,
-	// ParseSize and ParseDurability.
+	// Type is "duration", "size", "count", "level", "compression", "choice" (one of Range), "function" or "column";
+	// see ParseDuration, ParseSize, ParseDurability and ParseCompression.
 	Type string `json:"type"`
 	// Default is the text that means the same as leaving the option out.
 	Default string `json:"default"`
@@ -29,6 +29,11 @@ type Options struct {
 	// MaxBytes bounds the bytes of the table's segments, an equal share for each bucket, the oldest
 	// going first; 0 means no bound.
 	MaxBytes int64
+	// LocalTTL is how long rows that a lake holds too are kept here, at most TTL; 0 means as long as TTL
+	// says. Nothing follows from it where there is no lake.
+	LocalTTL time.Duration
+	// Compression is what segments of a log table are compressed with, once they are sealed.
+	Compression Compression
 	// Durability is the least level of an acknowledged row, and what readers wait for.
 	Durability Durability
 	// PlanMaxPin is how long a plan, renewed or not, may keep rows from being retired.
@@ -61,12 +66,14 @@ type Options struct {
 }
 
 const (
-	optionTTL        = "log.ttl"
-	optionMaxBytes   = "log.max-bytes"
-	optionDurability = "log.durability"
-	optionPlanMaxPin = "plan.max-pin"
-	optionGroupPin   = "group.pin"
-	optionGroupTTL   = "group.ttl"
+	optionTTL         = "log.ttl"
+	optionLocalTTL    = "local.ttl"
+	optionMaxBytes    = "log.max-bytes"
+	optionCompression = "log.compression"
+	optionDurability  = "log.durability"
+	optionPlanMaxPin  = "plan.max-pin"
+	optionGroupPin    = "group.pin"
+	optionGroupTTL    = "group.ttl"
 
 	optionMerge           = "merge.engine"
 	optionVersionColumn   = "merge.version-column"
@@ -93,7 +100,7 @@ const (
 // laterOptions are the options that the interface knows and this version does not have. A name with
 // a dot at its end stands for all that begin with it.
 var laterOptions = []string{
-	"local.ttl", "log.compression", "lake.enabled", "lake.freshness", "lake.fragment-bytes",
+	"lake.enabled", "lake.freshness", "lake.fragment-bytes",
 }
 
 // TableOptions describes every option that a table can have in this version, sorted by name.
@@ -114,12 +121,6 @@ func TableOptions() []OptionSpec {
 		{optionDurability, "level", "fsync", "memory, os, fsync", true,
 			"What an acknowledged row survives: a kill of the server (os), a power cut (fsync); memory is reached as os. " +
 				"A put may ask for more, never for less."},
-		{optionMaxBytes, "size", "0", maxBytesRange, true,
-			"Size of the table's log past which its oldest segments are removed, in equal shares for the buckets; 0 means no bound. " +
-				"In a primary-key table that is the changelog: no row of the table goes."},
-		{optionTTL, "duration", "0", ttlRange, true,
-			"Time after which rows are removed, counted from when they were appended; 0 means never. " +
-				"In a primary-key table that is the changelog: no row of the table goes, see row.ttl."},
 		{optionAggregatePrefix + "COLUMN", "function", "last_value_ignore_nulls", aggregateRange, false,
 			"Primary-key tables, merge.engine aggregation: how the values of a column are merged."},
 		{optionMerge, "choice", "last-row", mergeRange, false,
@@ -134,7 +135,7 @@ func TableOptions() []OptionSpec {
 		{optionRowTTLColumn, "column", "", "a timestamp or date column", true,
 			"Primary-key tables: the column that row.ttl counts from, in place of when the row was written; rows with null stay."},
 	}
-	specs = append(specs, partitionOptions()...)
+	specs = append(append(specs, partitionOptions()...), storageOptions()...)
 	slices.SortFunc(specs, func(a, b OptionSpec) int { return strings.Compare(a.Name, b.Name) })
 	return specs
 }
@@ -168,10 +169,6 @@ func ParseOptions(set map[string]string) (Options, error) {
 func (o *Options) parse(name, value string) error {
 	var err error
 	switch name {
-	case optionTTL:
-		o.TTL, err = boundedDuration(value, ttlMin, ttlMax, ttlRange)
-	case optionMaxBytes:
-		o.MaxBytes, err = parseMaxBytes(value)
 	case optionDurability:
 		o.Durability, err = parseTableDurability(value)
 	case optionPlanMaxPin:
@@ -182,10 +179,13 @@ func (o *Options) parse(name, value string) error {
 		o.GroupTTL, err = boundedDuration(value, ttlMin, ttlMax, ttlRange)
 	default:
 		var known bool
-		if known, err = o.parsePartition(name, value); known {
-			break
+		if known, err = o.parsePartition(name, value); !known {
+			known, err = o.parseStorage(name, value)
 		}
-		if known, err = o.parseKeyed(name, value); !known {
+		if !known {
+			known, err = o.parseKeyed(name, value)
+		}
+		if !known {
 			return unknownOption(name)
 		}
 	}

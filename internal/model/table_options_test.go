@@ -31,11 +31,11 @@ func TestParseOptions(t *testing.T) {
 			map[string]string{"log.ttl": "7d", "log.max-bytes": "10GB", "log.durability": "os", "plan.max-pin": "90m",
 				"merge.engine": "aggregation", "merge.aggregate.n": "sum", "merge.aggregate.s": "listagg:; ", "delete.behavior": "refuse",
 				"changelog.image": "new", "index.max-bytes": "1GiB", "merge.version-column": "v",
-				"group.pin": "2d", "group.ttl": "0",
+				"group.pin": "2d", "group.ttl": "0", "local.ttl": "1d", "log.compression": "zstd:22",
 				"partition.auto-create": "false", "partition.time-unit": "quarter", "partition.keep": "8"},
 			Options{
-				GroupPin: 48 * time.Hour,
-				TTL:      7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute,
+				GroupPin: 48 * time.Hour, LocalTTL: 24 * time.Hour, Compression: Compression{CompressionZSTD, 22},
+				TTL: 7 * 24 * time.Hour, MaxBytes: 10_000_000_000, Durability: OS, PlanMaxPin: 90 * time.Minute,
 				Merge: MergeAggregation, Aggregates: map[string]string{"n": "sum", "s": "listagg:; "}, Delete: DeleteRefuse,
 				Image: ImageNew, IndexMaxBytes: 1 << 30, VersionColumn: "v", Partition: PartitionOptions{TimeUnit: TimeUnitQuarter, Keep: 8},
 			},
@@ -51,7 +51,7 @@ func TestParseOptions(t *testing.T) {
 func TestFaultsOfOptionsComeTogether(t *testing.T) {
 	_, err := ParseOptions(map[string]string{
 		"log.ttl": "7 days", "log.max-bytes": "1KB", "log.durability": "quorum", "plan.max-pin": "0",
-		"lake.enabled": "true", "merge.aggregate.clicks": "median", "merge.engine": "last_row", "log.tll": "1d", "x": "",
+		"local.ttl": "1", "log.compression": "gzip", "lake.enabled": "true", "merge.aggregate.clicks": "median", "merge.engine": "last_row", "log.tll": "1d", "x": "",
 	})
 	if !errors.Is(err, BadRequest) {
 		t.Fatalf("got %v", err)
@@ -59,6 +59,7 @@ func TestFaultsOfOptionsComeTogether(t *testing.T) {
 	for _, want := range []string{
 		`option log.ttl: "7 days" is not a duration`, `option log.max-bytes: "1KB" is out of range`,
 		"option log.durability: the level quorum is not available", `option plan.max-pin: "0" is out of range`,
+		`option local.ttl: "1" is not a duration`, `option log.compression: "gzip" is none of none, lz4, zstd, zstd:1 to zstd:22`,
 		"option lake.enabled is not available in this version", `option merge.aggregate.clicks: "median" is no aggregate function`, `option merge.engine: "last_row" is none of last-row, first-row`,
 		`there is no option "log.tll"`, "Did you mean log.ttl?", `there is no option "x"`, "The options are changelog.image,",
 	} {
