@@ -25,6 +25,7 @@ import w1  # noqa: E402 - lies beside this package, and is a program of its own 
 from . import (  # noqa: E402
     big_table,
     compression,
+    filters,
     ingest,
     keyed,
     partitions,
@@ -50,6 +51,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "big": lambda plan, recorder, rows: big_table.measure(plan, recorder, rows, WORKLOAD),
     "start": start.measure,
+    "filters": filters.measure,
     "keyed": keyed.measure,
     "compression": compression.measure,
     "partitions": partitions.measure,
