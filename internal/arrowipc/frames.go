@@ -50,7 +50,8 @@ func appendZSTD(dst, plain []byte) ([]byte, error) {
 	encoder, _ := frameEncoders.Get().(*zstd.Encoder)
 	if encoder == nil {
 		var err error
-		encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+		encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+			zstd.WithAllLitEntropyCompression(true))
 		if err != nil {
 			return dst, err
 		}
