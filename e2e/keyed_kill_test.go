@@ -148,8 +148,17 @@ func (p *keyedProducer) phase(client flight.Client, end int64) error {
 	return errors.Join(err, <-received)
 }
 
+// grow doubles the number of buckets, some time before the server is killed or just then.
+func (p *keyedProducer) grow(s *server) {
+	<-time.After(time.Duration(rand.IntN(120)) * time.Millisecond)
+	// It may die meanwhile.
+	_, _ = s.tryAction(context.Background(), "AlterTable", map[string]any{
+		"table": p.table, "changes": []any{map[string]any{"set_buckets": 2 * p.buckets}},
+	})
+}
+
 // keyedTally counts what was found.
-type keyedTally struct{ changes, rows, looked, lost, duplicated, misfits int64 }
+type keyedTally struct{ growths, changes, rows, looked, lost, duplicated, misfits int64 }
 
 func (t keyedTally) faults() int64 { return t.lost + t.duplicated + t.misfits }
 
@@ -186,10 +195,7 @@ func (p *keyedProducer) place(s *server, state content, total *keyedTally) {
 	if p.before == nil {
 		p.before = content{}
 	}
-	stored := int64(0)
-	for _, end := range s.ends(p.table) {
-		stored += end
-	}
+	stored := s.rows(p.table)
 	was := maps.Clone(p.before)
 	seq, changes := p.checked, p.changes
 	for ; seq < p.acked; seq++ {
@@ -278,8 +284,8 @@ func (p *keyedProducer) lookup(s *server) content {
 	return found
 }
 
-// TestKillDuringUpserts kills the server with SIGKILL in the middle of upserts and deletions, 25 times,
-// and starts it again: the state, the folded changelog and lookups agree, and they are what the
+// TestKillDuringUpserts kills the server with SIGKILL in the middle of upserts and deletions, 25 times, while its tables
+// get more buckets now and then, and starts it again: the state, the folded changelog and lookups agree, and they are what the
 // acknowledged batches make, each applied once, with or without some of those behind. At the end, check
 // finds nothing.
 func TestKillDuringUpserts(t *testing.T) {
@@ -305,6 +311,9 @@ func TestKillDuringUpserts(t *testing.T) {
 		var running sync.WaitGroup
 		for _, p := range producers {
 			running.Go(func() { _ = p.run(s.client) }) // it ends with the server
+			if grow := kill%6 == 3; grow && p.buckets < 32 {
+				running.Go(func() { p.grow(s) })
+			}
 		}
 		delay := time.NewTimer(20*time.Millisecond + time.Duration(random.IntN(300))*time.Millisecond)
 		<-delay.C
@@ -312,6 +321,15 @@ func TestKillDuringUpserts(t *testing.T) {
 		running.Wait()
 		s = startServer(t, data, "--segment-bytes", "1048576")
 		for _, p := range producers {
+			buckets := int(s.action("DescribeTable", map[string]any{"table": p.table})["bucket_count"].(float64))
+			switch buckets {
+			case p.buckets:
+			case 2 * p.buckets:
+				total.growths++
+			default:
+				t.Errorf("table %s has %d buckets, had %d", p.table, buckets, p.buckets)
+			}
+			p.buckets = buckets
 			p.check(s, kill%10 == 0 || kill == kills, &total)
 		}
 	}
@@ -321,8 +339,11 @@ func TestKillDuringUpserts(t *testing.T) {
 			t.Errorf("table %s: no batch was ever acknowledged", p.table)
 		}
 	}
-	t.Logf("%d kills: acknowledged rows %d, changes read %d, rows read %d, keys looked up %d, lost %d, duplicated %d, misfits %d",
-		kills, acked, total.changes, total.rows, total.looked, total.lost, total.duplicated, total.misfits)
+	if total.growths == 0 && !testing.Short() {
+		t.Error("no table has ever grown")
+	}
+	t.Logf("%d kills: %d growths, acknowledged rows %d, changes read %d, rows read %d, keys looked up %d, lost %d, duplicated %d, misfits %d",
+		kills, total.growths, acked, total.changes, total.rows, total.looked, total.lost, total.duplicated, total.misfits)
 	if total.faults() > 0 {
 		t.Error("want none lost, duplicated or misfit")
 	}

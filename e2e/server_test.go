@@ -222,22 +222,15 @@ func (s *server) scan(scan map[string]any, visit func(arrow.RecordBatch, chunkMe
 	}
 }
 
-// ends gives per bucket the offset behind its last row.
-func (s *server) ends(table string) map[int64]int64 {
-	s.t.Helper()
-	ends := map[int64]int64{}
-	for _, item := range s.action("DescribeTable", map[string]any{"table": table})["buckets"].([]any) {
-		bucket := item.(map[string]any)
-		ends[int64(bucket["bucket"].(float64))] = int64(bucket["end"].(float64))
-	}
-	return ends
-}
-
-// rows gives how many rows a table has had.
+// rows gives how many rows the log of a table has had: a bucket that split from another one begins where that was.
 func (s *server) rows(table string) (rows int64) {
 	s.t.Helper()
-	for _, end := range s.ends(table) {
-		rows += end
+	for _, item := range s.action("DescribeTable", map[string]any{"table": table})["buckets"].([]any) {
+		bucket := item.(map[string]any)
+		rows += int64(bucket["end"].(float64))
+		if parent, split := bucket["parent"].(map[string]any); split {
+			rows -= int64(parent["at"].(float64))
+		}
 	}
 	return rows
 }

@@ -123,6 +123,14 @@ type bucketStats struct {
 	RawBytes int64 `json:"raw_bytes"`
 	// Partition has the values of the bucket's partition, by column.
 	Partition map[string]any `json:"partition,omitempty"`
+	// Parent is the bucket that this one split from; nil for none.
+	Parent *bucketParent `json:"parent,omitempty"`
+}
+
+// bucketParent says that the rows of a bucket below an offset are in another one.
+type bucketParent struct {
+	Bucket int32 `json:"bucket"`
+	At     int64 `json:"at"`
 }
 
 // moreBuckets is each Result behind the first of a table with very many buckets.
@@ -190,6 +198,9 @@ func describeBuckets(table *model.Table, states []engine.BucketState) []bucketSt
 			Bucket: state.Bucket, Start: state.Start, End: state.End, Boundary: state.Boundary, Bytes: state.Bytes, RawBytes: state.RawBytes,
 			Partition: partitionValues(table, state.Partition),
 		}
+		if state.Split != nil {
+			described[i].Parent = &bucketParent{state.Split.Parent, state.Split.At}
+		}
 	}
 	return described
 }
@@ -218,15 +229,15 @@ type alterChange struct {
 		Name    string   `json:"name"`
 		Columns []string `json:"columns"`
 	} `json:"create_index"`
-	DropIndex  *string        `json:"drop_index"`
-	SetBuckets jsontext.Value `json:"set_buckets"`
+	DropIndex  *string  `json:"drop_index"`
+	SetBuckets *integer `json:"set_buckets"`
 }
 
 // later gives the change that is set and that this version lacks; "" for none.
 func (c *alterChange) later() string {
 	for name, value := range map[string]jsontext.Value{
 		"add_column": c.AddColumn, "drop_column": c.DropColumn, "rename_column": c.RenameColumn, "set_type": c.SetType,
-		"set_nullable": c.SetNullable, "set_buckets": c.SetBuckets,
+		"set_nullable": c.SetNullable,
 	} {
 		if present(value) {
 			return name
@@ -238,7 +249,7 @@ func (c *alterChange) later() string {
 // change gives the change in the engine's words.
 func (c *alterChange) change(number int) (engine.TableChange, error) {
 	if later := c.later(); later != "" {
-		return nil, unsupported("the change "+later, "Use set_option, create_index and drop_index")
+		return nil, unsupported("the change "+later, "Use set_option, create_index, drop_index and set_buckets")
 	}
 	var set []engine.TableChange
 	if c.SetOption != nil {
@@ -249,6 +260,9 @@ func (c *alterChange) change(number int) (engine.TableChange, error) {
 	}
 	if c.DropIndex != nil {
 		set = append(set, engine.DropIndex{Name: *c.DropIndex})
+	}
+	if c.SetBuckets != nil {
+		set = append(set, engine.SetBuckets{Buckets: int64(*c.SetBuckets)})
 	}
 	switch len(set) {
 	case 0:

@@ -100,7 +100,7 @@ func planInfo(plan *engine.Plan, request *scanRequest) (*flight.FlightInfo, erro
 	}
 	groups := groupBuckets(plan)
 	for i, buckets := range groups {
-		endpoint, err := planEndpoint(plan, request, buckets, i == len(groups)-1)
+		endpoint, err := planEndpoint(plan, laterOf(plan, request, i == len(groups)-1), buckets)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +110,8 @@ func planInfo(plan *engine.Plan, request *scanRequest) (*flight.FlightInfo, erro
 }
 
 // groupBuckets says which buckets share an endpoint: one has a bucket, or a partition, or where there are too
-// many of these, several partitions. A limit is of the whole scan, so that it has one endpoint. Buckets that
+// many of these, several partitions. A limit is of the whole scan, so that it has one endpoint. So has a bucket with
+// the one that it split from, where rows of both are read: those of a key go out in their order. Buckets that
 // were never written to are left out of a read that ends, unless they are all there is.
 func groupBuckets(plan *engine.Plan) [][]int32 {
 	buckets := make([]int32, 0, len(plan.Ranges))
@@ -123,28 +124,71 @@ func groupBuckets(plan *engine.Plan) [][]int32 {
 	if len(buckets) == 0 || plan.Scan.HasLimit {
 		return [][]int32{buckets}
 	}
-	if plan.Partitions == nil || len(buckets) <= endpointsMax {
-		return slices.Collect(slices.Chunk(buckets, (len(buckets)+endpointsMax-1)/endpointsMax))
+	groups := families(plan, buckets)
+	if plan.Partitions != nil && len(groups) > endpointsMax {
+		groups = byPartition(plan, buckets)
 	}
-	byPartition := map[*model.Partition][]int32{}
-	var order []*model.Partition
-	for _, bucket := range buckets {
-		partition := plan.Partitions[bucket]
-		if byPartition[partition] == nil {
-			order = append(order, partition)
-		}
-		byPartition[partition] = append(byPartition[partition], bucket)
-	}
-	groups := make([][]int32, 0, endpointsMax)
-	for chunk := range slices.Chunk(order, (len(order)+endpointsMax-1)/endpointsMax) {
-		var group []int32
-		for _, partition := range chunk {
-			group = append(group, byPartition[partition]...)
-		}
+	return joinGroups(groups, (len(groups)+endpointsMax-1)/endpointsMax)
+}
+
+// joinGroups puts that many groups together.
+func joinGroups(groups [][]int32, size int) [][]int32 {
+	joined := make([][]int32, 0, endpointsMax)
+	for chunk := range slices.Chunk(groups, size) {
+		group := slices.Concat(chunk...)
 		slices.Sort(group)
-		groups = append(groups, group)
+		joined = append(joined, group)
+	}
+	return joined
+}
+
+// byPartition parts buckets by their partitions. Those that split from others are in the partition of these.
+func byPartition(plan *engine.Plan, buckets []int32) [][]int32 {
+	var groups [][]int32
+	places := map[*model.Partition]int{}
+	for _, bucket := range buckets {
+		place, known := places[plan.Partitions[bucket]]
+		if !known {
+			place = len(groups)
+			places[plan.Partitions[bucket]], groups = place, append(groups, nil)
+		}
+		groups[place] = append(groups[place], bucket)
 	}
 	return groups
+}
+
+// families parts buckets, which are ascending, into those that must be read one behind the other.
+func families(plan *engine.Plan, buckets []int32) [][]int32 {
+	var families [][]int32
+	places := make(map[int32]int, len(buckets))
+	for _, bucket := range buckets {
+		place := len(families)
+		if split, known := plan.Table.Splits[bucket]; known && !(plan.State && plan.Scan.View == engine.ViewRows) {
+			parent, read := plan.Ranges[split.Parent]
+			if read && parent.From < min(split.At, parent.To) {
+				place = places[split.Parent]
+			}
+		}
+		if places[bucket] = place; place == len(families) {
+			families = append(families, nil)
+		}
+		families[place] = append(families[place], bucket)
+	}
+	return families
+}
+
+// laterOf gives the request for an endpoint of its plan. A follower of all buckets has those too that the table gets
+// later: each endpoint those that split from its own, the last one all others.
+func laterOf(plan *engine.Plan, request *scanRequest, last bool) *scanRequest {
+	if !plan.Follow || request.Later != "" || request.Buckets != nil {
+		return request
+	}
+	own := *request
+	own.LaterFrom = integer(plan.NextBucket)
+	if own.Later = "family"; last {
+		own.Later = "all"
+	}
+	return &own
 }
 
 // partitionOf gives the values of the partition that all of the buckets belong to, or nil.
@@ -164,7 +208,7 @@ func partitionOf(plan *engine.Plan, buckets []int32) map[string]any {
 // have too.
 const describedMax = 8192
 
-func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32, last bool) (*flight.FlightEndpoint, error) {
+func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32) (*flight.FlightEndpoint, error) {
 	from := model.Position{TableID: plan.Table.ID, Offsets: make(model.Offsets, len(buckets))}
 	to := model.Position{TableID: plan.Table.ID, Offsets: make(model.Offsets, len(buckets))}
 	for _, bucket := range buckets {
@@ -177,9 +221,6 @@ func planEndpoint(plan *engine.Plan, request *scanRequest, buckets []int32, last
 	metadata := endpointMetadata{Buckets: buckets, Partition: partitionOf(plan, buckets), From: &position{from}, To: position{to}}
 	if plan.Follow {
 		frozen.To, metadata.To = bound{engine.Bound{Kind: engine.BoundNever}}, "never"
-	}
-	if plan.Follow && last {
-		frozen.LaterFrom = integer(plan.NextBucket)
 	}
 	if len(plan.Ranges) > describedMax {
 		metadata.From, metadata.To = nil, nil

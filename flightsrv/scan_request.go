@@ -30,8 +30,9 @@ type scanRequest struct {
 	Compression     string           `json:"compression,omitzero"`
 	MaxMessageBytes integer          `json:"max_message_bytes,omitzero"`
 	OnSchemaChange  string           `json:"on_schema_change,omitzero"`
-	// LaterFrom is set in the last ticket of a FlightInfo that follows: buckets from that number on are read too,
-	// also those that appear later.
+	// Later says which buckets that the table gets later a follower has too: none, family or all. LaterFrom is the
+	// number of the first one. Both are set in tickets of a FlightInfo.
+	Later     string  `json:"later,omitzero"`
 	LaterFrom integer `json:"later_from,omitzero"`
 	// Plan is set in tickets of a FlightInfo: the plan that pins their rows.
 	Plan string `json:"plan,omitzero"`
@@ -41,6 +42,11 @@ type scanRequest struct {
 var views = map[string]engine.View{
 	"": engine.ViewDefault, "rows": engine.ViewRows, "changelog": engine.ViewChangelog,
 	"rows+changelog": engine.ViewRowsAndChangelog, "before-after": engine.ViewBeforeAfter,
+}
+
+// laterBuckets are the words of the field later.
+var laterBuckets = map[string]engine.LaterBuckets{
+	"": engine.LaterDefault, "none": engine.LaterNone, "family": engine.LaterFamily, "all": engine.LaterAll,
 }
 
 // compressions are the words of the field compression.
@@ -60,6 +66,10 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 	if !ok {
 		return scan, notOneOf("view", r.View, "rows", "changelog", "rows+changelog", "before-after")
 	}
+	later, ok := laterBuckets[r.Later]
+	if !ok {
+		return scan, notOneOf("later", r.Later, "none", "family", "all")
+	}
 	if err := r.checkSupported(); err != nil {
 		return scan, err
 	}
@@ -70,7 +80,7 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 	scan = engine.Scan{
 		Table: table, Columns: columns, Paths: paths, From: r.From.Bound, To: r.To.Bound,
 		View: view, SystemColumns: r.SystemColumns, MessageBytes: int(r.MaxMessageBytes),
-		Compression: compressions[r.Compression], Plan: r.Plan, LaterFrom: int32(r.LaterFrom),
+		Compression: compressions[r.Compression], Plan: r.Plan, Later: later, LaterFrom: int32(r.LaterFrom),
 	}
 	if r.Limit != nil {
 		scan.Limit, scan.HasLimit = int64(*r.Limit), true

@@ -56,7 +56,9 @@
 //	  56  8  xxh3-64 of the key columns: of each the name and the type, each behind its length as varint
 //	  64  8  commit of the store of retired rows that the file was made with; 0: none
 //	  72  8  number of live rows, retired ones included
-//	  80 16  zero
+//	  80  4  the share of the keys that it has, Share.Index
+//	  84  4  Share.Of; 0: all keys
+//	  88  8  zero
 //
 //	shard, 16+8n bytes, in the order of the hashes; together they cover all of them
 //	   0  4  depth: how many first bits of the hash all its keys share
@@ -102,6 +104,17 @@
 //
 // At start without an index file, UseCold makes the rows in the store live, and Replay of the log from the
 // boundary on takes from them what was changed since.
+//
+// # Division
+//
+// Divide makes several buckets of one, each with a Share of its keys: what a bucket has by the hash of the bucket
+// key. The history up to then is that of all of them. Each has batches of it in its published log, and of its rows
+// those that are its own; so offsets stay what they are. Replay passes over keys of others. An index file is of one
+// share.
+//
+// In the store of retired rows, NewColdLineage shows a bucket what is its own: under its own name, and beneath that
+// what its ancestors had when it split from them. A deletion of a key that an ancestor has is stored as a
+// gravestone: the 16 bytes that stand before a row, with the offset of the deletion, and no row.
 //
 // # Concurrency
 //

@@ -30,7 +30,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Writes go on meanwhile: what they touch first is copied.
 func (b *Bucket) AppendIndex(dst []byte) []byte {
 	b.publishing.Lock()
-	keys, commit := b.index.keys.Load(), uint64(0)
+	keys, commit, share := b.index.keys.Load(), uint64(0), b.options.Share
 	shards, live, log := b.index.freeze(), b.live.freeze(), b.log.Load()
 	if r := b.retired.Load(); r != nil {
 		commit = r.commit
@@ -57,7 +57,9 @@ func (b *Bucket) AppendIndex(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, b.keyFingerprint())
 	dst = binary.LittleEndian.AppendUint64(dst, commit)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(live.count))
-	dst = append(dst, make([]byte, 16)...)
+	dst = binary.LittleEndian.AppendUint32(dst, share.Index)
+	dst = binary.LittleEndian.AppendUint32(dst, share.Of)
+	dst = append(dst, make([]byte, 8)...)
 	for _, s := range shards {
 		dst = appendShard(dst, s)
 	}
@@ -204,12 +206,15 @@ func (b *Bucket) readIndex(src []byte) (*indexFile, error) {
 	chunks, size, fingerprint := r.int64(), r.int64(), uint64(r.int64())
 	l.commit = uint64(r.int64())
 	count := r.int64()
-	r.take(16)
+	index, of := r.uint32(), r.uint32()
+	r.take(8)
 	switch {
 	case size != int64(len(src)):
 		return nil, fmt.Errorf("it has %d bytes, want %d", len(src), size)
 	case fingerprint != b.keyFingerprint():
 		return nil, fmt.Errorf("it is of a table with another key")
+	case !b.options.Share.is(index, of):
+		return nil, fmt.Errorf("it is of share %d of %d, want %d of %d", index, of, b.options.Share.Index, b.options.Share.Of)
 	case l.start < 0 || l.end < l.start || l.end-l.start > windowRows:
 		return nil, fmt.Errorf("it stands for the offsets %d..%d", l.start, l.end)
 	}

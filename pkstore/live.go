@@ -94,6 +94,18 @@ func (l *liveRows) place(number int64, c liveChunk) {
 	l.words++
 }
 
+// placeCounted is place of a chunk that may have no rows; it counts them.
+func (l *liveRows) placeCounted(number int64, words *[chunkWords]uint64) {
+	n := 0
+	for _, word := range words {
+		n += bits.OnesCount64(word)
+	}
+	if n > 0 {
+		l.place(number, liveChunk{bits: words, count: int32(n)})
+		l.count += int64(n)
+	}
+}
+
 func (l *liveRows) set(offset int64) {
 	c := l.writable(offset)
 	word, bit := &c.bits[offset%chunkRows/64], uint64(1)<<(offset%64)

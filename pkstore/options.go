@@ -36,6 +36,9 @@ type Options struct {
 	// Number and Step make these numbers unique in the table: Number is that of the bucket, Step is
 	// larger than any. Default: 0 and 1.
 	Number, Step int64
+	// Share is the part of the keys that the bucket has of a log that it shares with others; the zero value is
+	// all of them. What is replayed and does not belong to it is passed over.
+	Share Share
 	// IndexBytes is the memory that the index should not exceed; Stats tells. 0: no bound.
 	IndexBytes int64
 }
@@ -96,7 +99,7 @@ func (o Options) validate() error {
 			faults = append(faults, fmt.Errorf("key column %d is not one of the %d columns, or named twice", column, last))
 		}
 	}
-	faults = append(faults, o.Merge.faults(fields[:last])...)
+	faults = append(append(faults, o.Merge.faults(fields[:last])...), o.Share.validate(o.Key))
 	if !slices.Contains([]model.DeleteBehavior{model.DeleteAllow, model.DeleteIgnore, model.DeleteRefuse}, o.Deletes) {
 		faults = append(faults, fmt.Errorf("there is no delete behaviour %q", o.Deletes))
 	}

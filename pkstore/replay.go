@@ -23,9 +23,16 @@ func (b *Bucket) Replay(s Stored) error {
 	if w.hashes, err = w.hasher.Hash(s.View.Batch(), w.hashes[:0]); err != nil {
 		return fmt.Errorf("replaying the log of a keyed bucket: %w", err)
 	}
+	routes, err := w.shared.of(s.View, w.hashes)
+	if err != nil {
+		return fmt.Errorf("replaying the log of a keyed bucket: %w", err)
+	}
 	// Rows that only show what an update replaced change nothing.
 	w.rows, w.kinds, w.stated = w.rows[:0], w.kinds[:0], w.stated[:0]
 	for row, hash := range w.hashes {
+		if !w.shared.share.owns(routes[row]) {
+			continue
+		}
 		kind := s.View.Value(b.change, int32(row))
 		if len(kind) != 1 || kind[0] > byte(model.ChangeDelete) {
 			return model.Errorf(model.Corrupt, "the row at offset %d has an unknown kind of change", s.Base+int64(row))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
@@ -35,11 +36,11 @@ var errNoCold = errors.New("there is no store that rows could be moved to")
 // fails nothing is lost, and it may be called again. At most one call at a time does something; others wait.
 func (b *Bucket) Retire(ctx context.Context, r Retirement) (moved int64, err error) {
 	c := &b.cold
+	c.moving.Lock()
+	defer c.moving.Unlock()
 	if c.store == nil {
 		return 0, errNoCold
 	}
-	c.moving.Lock()
-	defer c.moving.Unlock()
 	snapshot := b.Snapshot()
 	state := c.store.State(c.bucket)
 	if before := snapshot.log.floor(r.Before); before > max(state.Boundary, snapshot.log.start) {
@@ -145,6 +146,7 @@ type retiringRows struct {
 	value    []byte
 	deleted  []int32
 	hashes   []uint64
+	shared   *shareHasher
 	moved    int64
 }
 
@@ -152,6 +154,9 @@ func (b *Bucket) newRetiringRows(s *Snapshot, from, to int64, times func(Stored)
 	x := &retiringRows{bucket: b, snapshot: s, from: from, to: to, times: times}
 	var err error
 	if x.hasher, err = arrowipc.NewRowHasher(b.options.Layout, b.options.Key); err != nil {
+		return nil, err
+	}
+	if x.shared, err = newShareHasher(b.options.Layout, b.options.Key, b.options.Share); err != nil {
 		return nil, err
 	}
 	x.encoder, err = NewRowEncoder(b.options.Layout, b.cold.version)
@@ -238,6 +243,11 @@ func (x *retiringRows) deletions(batch *storedBatch, yield func(ColdRow, error) 
 	if x.hashes, err = x.hasher.Hash(batch.View.Batch(), x.hashes[:0]); err != nil {
 		return false, err
 	}
+	routes, err := x.shared.of(batch.View, x.hashes)
+	if err != nil {
+		return false, err
+	}
+	x.deleted = slices.DeleteFunc(x.deleted, func(row int32) bool { return !x.shared.share.owns(routes[row]) })
 	b.glance(&x.resolver, &Keys{View: batch.View, Columns: b.keys, Hashes: x.hashes, Rows: x.deleted}, nil)
 	defer x.resolver.forget()
 	for i, row := range x.deleted {
@@ -247,7 +257,10 @@ func (x *retiringRows) deletions(batch *storedBatch, yield func(ColdRow, error) 
 		if err := x.setKey(batch, row); err != nil {
 			return false, err
 		}
-		if !yield(ColdRow{Key: x.key, Deleted: true}, nil) {
+		// The head is for a store that has to remember the deletion.
+		x.value = binary.LittleEndian.AppendUint64(x.value[:0], uint64(batch.Base+int64(row)))
+		x.value = binary.LittleEndian.AppendUint64(x.value, 0)
+		if !yield(ColdRow{Key: x.key, Value: x.value, Deleted: true}, nil) {
 			return false, nil
 		}
 	}

@@ -36,6 +36,8 @@ type cold struct {
 const (
 	// retiredHeadBytes stand before a row: its offset and its append time.
 	retiredHeadBytes = 16
+	// retiredHashBytes stand before the key that a row is stored under.
+	retiredHashBytes = 4
 )
 
 // appendRetiredKey appends what a row is stored under; false where a column of the key is null.
@@ -63,12 +65,9 @@ func (k *KeyEncoding) AppendColumns(dst []byte, keys *arrowipc.KeyColumns, v *ar
 // where the store has nothing of the bucket. It fails with model.Corrupt where an index that was loaded does not
 // fit, or rows cannot be read. The store must be open as long as the bucket is used. For the writer.
 func (b *Bucket) UseCold(store ColdStore, bucket ColdBucket, schemaVersion int32) error {
-	keys, err := NewKeyEncoding(b.options.Layout, b.options.Key)
-	if err != nil {
+	if err := b.setCold(store, bucket, schemaVersion); err != nil {
 		return err
 	}
-	b.cold.store, b.cold.bucket, b.cold.version, b.cold.keys = store, bucket, schemaVersion, keys
-	b.cold.fetchers.New = func() any { return new(fetcher) }
 	reader, err := store.Reader(bucket)
 	if err != nil {
 		return fmt.Errorf("opening the retired rows of a bucket: %w", err)
@@ -93,6 +92,17 @@ func (b *Bucket) UseCold(store ColdStore, bucket ColdBucket, schemaVersion int32
 		b.writer.end = state.Boundary
 	}
 	b.showRetired(reader)
+	return nil
+}
+
+// setCold gives the bucket its store.
+func (b *Bucket) setCold(store ColdStore, bucket ColdBucket, schemaVersion int32) error {
+	keys, err := NewKeyEncoding(b.options.Layout, b.options.Key)
+	if err != nil {
+		return err
+	}
+	b.cold.store, b.cold.bucket, b.cold.version, b.cold.keys = store, bucket, schemaVersion, keys
+	b.cold.fetchers.New = func() any { return new(fetcher) }
 	return nil
 }
 

@@ -27,6 +27,8 @@ type secondaryIndex struct {
 	failed atomic.Pointer[error]
 	// dropped ends the building.
 	dropped atomic.Bool
+	// renews is the index that this one will replace when it is built; nil for others.
+	renews atomic.Pointer[secondaryIndex]
 	// rows and done are how many rows there were when the building began, and how many of them are in.
 	rows, done atomic.Int64
 	// count and bytes are figures of tree.
@@ -65,7 +67,7 @@ func (s *secondaryIndexes) all() []*secondaryIndex {
 
 func (s *secondaryIndexes) find(name string) *secondaryIndex {
 	for _, x := range s.all() {
-		if x.name == name {
+		if x.name == name && x.renews.Load() == nil {
 			return x
 		}
 	}
@@ -243,7 +245,9 @@ func (x *secondaryIndex) stats() IndexStats {
 func (b *Bucket) IndexStats() []IndexStats {
 	var all []IndexStats
 	for _, x := range b.secondary.all() {
-		all = append(all, x.stats())
+		if x.renews.Load() == nil {
+			all = append(all, x.stats())
+		}
 	}
 	return all
 }
@@ -271,4 +275,5 @@ func (b *Bucket) usable(name string) (*secondaryIndex, error) {
 		With("index", name).With("progress", s.Progress).WithRemedy("Try again later; DescribeTable tells how far it is")
 }
 
-var errIndexDropped = errors.New("the index was dropped")
+// ErrIndexDropped ends the building of an index that was dropped.
+var ErrIndexDropped = errors.New("the index was dropped")

@@ -32,6 +32,21 @@ const (
 // Lookups can use it once its build has ended. It fails with model.IndexAlreadyExists if there is one
 // of that name, and with model.UnsupportedType on columns that cannot be keys.
 func (b *Bucket) AddIndex(name string, columns []int) (*IndexBuild, error) {
+	build, err := b.newBuild(name, columns)
+	if err != nil {
+		return nil, err
+	}
+	b.publishing.Lock()
+	defer b.publishing.Unlock()
+	if b.secondary.find(name) != nil {
+		return nil, model.Errorf(model.IndexAlreadyExists, "there is an index %q already", name)
+	}
+	build.begin()
+	return build, nil
+}
+
+// newBuild makes what builds an index; begin begins it.
+func (b *Bucket) newBuild(name string, columns []int) (*IndexBuild, error) {
 	x, err := newSecondaryIndex(name, b.options.Layout, columns)
 	if err != nil {
 		return nil, err
@@ -40,22 +55,20 @@ func (b *Bucket) AddIndex(name string, columns []int) (*IndexBuild, error) {
 	if build.columns, err = arrowipc.NewRowHasher(b.options.Layout, columns); err != nil {
 		return nil, err
 	}
-	if build.keys, err = arrowipc.NewRowHasher(b.options.Layout, b.options.Key); err != nil {
-		return nil, err
-	}
-	b.publishing.Lock()
-	if b.secondary.find(name) != nil {
-		b.publishing.Unlock()
-		return nil, model.Errorf(model.IndexAlreadyExists, "there is an index %q already", name)
-	}
+	build.keys, err = arrowipc.NewRowHasher(b.options.Layout, b.options.Key)
+	return build, err
+}
+
+// begin puts the index among those of the bucket. publishing is held.
+func (s *IndexBuild) begin() {
+	b, x := s.bucket, s.index
 	snapshot := b.snapshot()
 	x.late = &entryChanges{}
 	x.rows.Store(snapshot.Count())
-	list := append(b.secondary.all()[:len(b.secondary.all()):len(b.secondary.all())], x)
+	all := b.secondary.all()
+	list := append(all[:len(all):len(all)], x)
 	b.secondary.list.Store(&list)
-	b.publishing.Unlock()
-	build.next, build.stop = iter.Pull2(snapshot.Batches())
-	return build, nil
+	s.next, s.stop = iter.Pull2(snapshot.Batches())
 }
 
 // Name is the name of the index.
@@ -66,7 +79,7 @@ func (s *IndexBuild) Name() string { return s.index.name }
 func (s *IndexBuild) Step() (more bool, err error) {
 	x := s.index
 	if x.dropped.Load() {
-		return false, errIndexDropped
+		return false, ErrIndexDropped
 	}
 	changes := &s.changes
 	changes.reset()
@@ -143,6 +156,7 @@ func (s *IndexBuild) catchUp() (more bool, err error) {
 	}
 	x.late = nil
 	x.root.Store(x.tree.root)
+	b.secondary.replace(x)
 	s.stop()
 	return false, nil
 }
@@ -153,6 +167,10 @@ func (s *IndexBuild) Fail(cause error) {
 	b, x := s.bucket, s.index
 	b.publishing.Lock()
 	defer b.publishing.Unlock()
+	if x.renews.Load() != nil {
+		b.secondary.remove(x)
+		return
+	}
 	x.failed.Store(&cause)
 	x.late, x.tree = nil, newEntryTree()
 	x.count.Store(0)

@@ -54,8 +54,19 @@ func (b *Bucket) LookupBy(index string, keys Keys, into []Match) (matches []Matc
 			matchers.Put(m)
 		}
 	}()
-	if asOf, err = b.matchSnapshot(m, x, &keys); err != nil {
-		return into, asOf, err
+	for {
+		if asOf, err = b.matchSnapshot(m, x, &keys); err != nil {
+			return into, asOf, err
+		}
+		// One that was renewed meanwhile may not have heard of the newest rows.
+		now, err := b.usable(index)
+		if err != nil {
+			return into, asOf, err
+		}
+		if now == x {
+			break
+		}
+		x = now
 	}
 	begin := 0
 	for i, end := range m.bounds {

@@ -60,10 +60,10 @@ func (m *indexMachine) Drop(t *rapid.T) {
 	name := rapid.SampledFrom(sortedKeys(testIndexes)).Draw(t, "index")
 	m.bucket.DropIndex(name)
 	if build := m.builds[name]; build != nil {
-		if _, err := build.Step(); !errors.Is(err, errIndexDropped) {
+		if _, err := build.Step(); !errors.Is(err, ErrIndexDropped) {
 			t.Fatalf("a step of an index that was dropped: %v", err)
 		}
-		build.Fail(errIndexDropped)
+		build.Fail(ErrIndexDropped)
 	}
 	delete(m.builds, name)
 }

@@ -17,6 +17,7 @@ type writer struct {
 	base, inserted int64
 	source         *source
 	hasher         *arrowipc.RowHasher
+	shared         *shareHasher
 	builder        *arrowipc.Builder
 
 	aggregates *aggregates
@@ -58,6 +59,9 @@ type effect struct{ before, after arrowipc.Pick }
 func (w *writer) open(o Options) error {
 	var err error
 	if w.hasher, err = arrowipc.NewRowHasher(o.Layout, o.Key); err != nil {
+		return err
+	}
+	if w.shared, err = newShareHasher(o.Layout, o.Key, o.Share); err != nil {
 		return err
 	}
 	w.builder, w.merged = arrowipc.NewBuilder(o.Layout), arrowipc.NewBuilder(o.Layout)

@@ -17,6 +17,8 @@ import (
 type Bucket struct {
 	tableID string
 	number  int32
+	// first is the offset at which the log began, or will begin: 0 unless the bucket split from another one.
+	first   int64
 	options Options
 	layout  *arrowipc.Layout
 	dir     string
@@ -71,7 +73,7 @@ func (b *Bucket) setSegments(segments []*segment) {
 
 // moveStart sets the first readable offset. mu is held.
 func (b *Bucket) moveStart() {
-	start := b.trimmed
+	start := max(b.trimmed, b.first)
 	if segments := b.list(); len(segments) > 0 {
 		start = max(start, segments[0].name.Base)
 	}

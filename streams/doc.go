@@ -102,6 +102,9 @@
 //	headrace.defaults         defaults of columns (JSON object)
 //	headrace.created          time (JSON string)
 //	headrace.indexes          secondary indexes, where there are some (JSON list of name and columns)
+//	headrace.created_buckets  number of buckets before the table grew, where it did
+//	headrace.splits           where the bucket and those that share history with it split, where they did
+//	                          (JSON object of {"parent","at","retired"}, by bucket)
 //	headrace.compression      of a rewritten segment that was to be compressed: {"codec","bytes"}, the
 //	                          table's option log.compression and the length of the file before
 //	headrace.rewrote          null, or {"end","chain","next"}: how far the segment counted, and the CRC

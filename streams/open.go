@@ -32,7 +32,7 @@ func OpenBucket(table *model.Table, bucket int32, at *Extent, options Options) (
 		}
 	}
 	b := &Bucket{
-		tableID: table.ID, number: bucket, options: options, layout: layout,
+		tableID: table.ID, number: bucket, first: table.First(bucket), options: options, layout: layout,
 		dir: bucketDir(table.ID, bucket), pins: map[*int64]struct{}{},
 	}
 	b.Define(table)
@@ -42,6 +42,8 @@ func OpenBucket(table *model.Table, bucket int32, at *Extent, options Options) (
 		return nil, fmt.Errorf("open bucket %d of table %s: the extent is of %s", bucket, table.ID, at.Segment.Path())
 	}
 	o := opening{bucket: b}
+	b.start.Store(b.first)
+	b.end.Store(b.first)
 	if err := o.run(at); err != nil {
 		return nil, fmt.Errorf("open bucket %d of table %s: %w", bucket, table.ID, err)
 	}
@@ -177,11 +179,12 @@ func (o *opening) openAt(at Extent) error {
 		return err
 	}
 	b.writer.extent = at
-	b.writer.next, b.writer.written = at.Next, at.Next
-	b.end.Store(at.Next)
 	if at.Segment.Base < 0 {
+		b.writer.next, b.writer.written = b.first, b.first
 		return nil
 	}
+	b.writer.next, b.writer.written = at.Next, at.Next
+	b.end.Store(at.Next)
 	segments, err := o.sealed(older, at.Segment.Base)
 	if err != nil {
 		return err
@@ -254,6 +257,7 @@ func (s *segment) cut(end int64) (err error) {
 func (o *opening) rebuild() error {
 	b := o.bucket
 	b.writer.extent = Extent{Segment: b.segmentName(-1)}
+	b.writer.next, b.writer.written = b.first, b.first
 	for len(o.bases) > 0 {
 		last := len(o.bases) - 1
 		newest := &segment{bucket: b, name: b.segmentName(o.bases[last]), limit: noLimit}

@@ -20,6 +20,9 @@ func (b *Bucket) Rollback(to Extent) error {
 	if to == w.extent || to.Segment.Base < 0 && w.extent.Segment.Base < 0 {
 		return nil
 	}
+	if to.Segment.Base < 0 {
+		to.Next = b.first
+	}
 	if to.Next < b.End() {
 		return fmt.Errorf("roll back bucket %d of table %s to offset %d: the rows below %d are published",
 			b.number, b.tableID, to.Next, b.End())

@@ -42,6 +42,9 @@ const (
 	keyCompression = "headrace.compression"
 	// keyIndexes is there where the table has secondary indexes.
 	keyIndexes = "headrace.indexes"
+	// keySplits and keyCreatedBuckets are there where the table has grown.
+	keySplits         = "headrace.splits"
+	keyCreatedBuckets = "headrace.created_buckets"
 	// keyPartitionBy is there in partitioned tables, keyPartition in the segments of their partitions.
 	keyPartitionBy = "headrace.partition_by"
 	keyPartition   = "headrace.partition"
@@ -96,6 +99,13 @@ func (h *segmentHead) metadata() (arrow.Metadata, error) {
 	}
 	if len(t.Indexes) > 0 {
 		entries = append(entries, metadataEntry{keyIndexes, t.Indexes})
+	}
+	if t.CreatedBuckets > 0 {
+		entries = append(entries, metadataEntry{keyCreatedBuckets, t.CreatedBuckets})
+	}
+	// Those of the whole table would be too many for each segment.
+	if family := t.Family(h.bucket); family != nil {
+		entries = append(entries, metadataEntry{keySplits, family})
 	}
 	if h.compression != "" {
 		entries = append(entries, metadataEntry{keyCompression, compressionRecord{h.compression, h.raw}})
@@ -240,6 +250,16 @@ func (h *segmentHead) parseTable(r *metadataReader, schema *arrow.Schema) {
 	}
 	if _, parted := r.values[keyPartitionBy]; parted {
 		r.decode(keyPartitionBy, &t.PartitionBy)
+	}
+	if _, grown := r.values[keyCreatedBuckets]; grown {
+		t.CreatedBuckets = int32(r.number(keyCreatedBuckets, 32))
+	}
+	if _, split := r.values[keySplits]; split {
+		var splits map[int32]model.Split
+		r.decode(keySplits, &splits)
+		if err := t.ReadSplits(splits); err != nil {
+			r.errs = append(r.errs, fmt.Errorf("the key %s: %w", keySplits, err))
+		}
 	}
 	var created time.Time
 	r.decode(keyCreated, &created)

@@ -16,6 +16,7 @@ type tableChange struct {
 	SetOption   *optionChange `json:"set_option,omitempty"`
 	CreateIndex *indexChange  `json:"create_index,omitempty"`
 	DropIndex   string        `json:"drop_index,omitempty"`
+	SetBuckets  *int          `json:"set_buckets,omitempty"`
 }
 
 type optionChange struct {
@@ -30,14 +31,22 @@ type indexChange struct {
 
 func (p *program) alterCommand() *cobra.Command {
 	var set, create, drop []string
+	var buckets int
 	command := &cobra.Command{
-		Use: "alter TABLE", Short: "Change options and indexes of a table", Args: arguments("TABLE"),
+		Use: "alter TABLE", Short: "Change options, indexes and the number of buckets of a table", Args: arguments("TABLE"),
 		Example: "  headrace alter web.clicks --set log.ttl=30d --set log.durability=os\n" +
-			"  headrace alter web.users --create-index by_email=email",
+			"  headrace alter web.users --create-index by_email=email\n" +
+			"  headrace alter web.users --buckets 8",
 		RunE: func(command *cobra.Command, args []string) error {
 			changes, err := tableChanges(set, create, drop)
 			if err != nil {
 				return err
+			}
+			if command.Flags().Changed("buckets") {
+				changes = append(changes, tableChange{SetBuckets: &buckets})
+			}
+			if len(changes) == 0 {
+				return usagef("say what to change: --set NAME=VALUE, --create-index NAME=COLUMN, --drop-index NAME or --buckets N")
 			}
 			request := struct {
 				Table   string        `json:"table"`
@@ -48,6 +57,7 @@ func (p *program) alterCommand() *cobra.Command {
 	}
 	command.Flags().StringArrayVar(&set, "set", nil, "option to set, NAME=VALUE; may be repeated")
 	command.Flags().StringArrayVar(&create, "create-index", nil, "index to make, NAME=COLUMN,…; may be repeated")
+	command.Flags().IntVar(&buckets, "buckets", 0, "number of buckets: 2, 4, 8 … times as many as there are")
 	command.Flags().StringArrayVar(&drop, "drop-index", nil, "index to drop; may be repeated")
 	return command
 }
@@ -71,9 +81,6 @@ func tableChanges(set, create, drop []string) ([]tableChange, error) {
 			return nil, usagef("--create-index %s: want NAME=COLUMN,…", text)
 		}
 		changes = append(changes, tableChange{CreateIndex: &indexChange{name, strings.Split(columns, ",")}})
-	}
-	if len(changes) == 0 {
-		return nil, usagef("say what to change: --set NAME=VALUE, --create-index NAME=COLUMN or --drop-index NAME")
 	}
 	return changes, nil
 }

@@ -42,6 +42,11 @@ type bucketStats struct {
 	End      int64 `json:"end"`
 	Bytes    int64 `json:"bytes"`
 	RawBytes int64 `json:"raw_bytes"`
+	// Parent is where the bucket split from; nil: nowhere.
+	Parent *struct {
+		Bucket int32 `json:"bucket"`
+		At     int64 `json:"at"`
+	} `json:"parent"`
 	// Partition has the values of the bucket's partition, by column.
 	Partition map[string]any `json:"partition,omitempty"`
 }
@@ -204,12 +209,22 @@ func (p *program) printBuckets(d *tableDescription) error {
 	if len(d.PartitionBy) > 0 {
 		headings = append(headings, "PARTITION")
 	}
+	split := slices.ContainsFunc(d.Buckets, func(b bucketStats) bool { return b.Parent != nil })
+	if split {
+		headings = append(headings, "SPLIT FROM")
+	}
 	table := newGrid(p.stdout, headings...)
 	const bucketsShown = 32
 	for _, bucket := range d.Buckets[:min(len(d.Buckets), bucketsShown)] {
 		cells := []string{fmt.Sprint(bucket.Bucket), formatCount(bucket.Start), formatCount(bucket.End), formatBytes(float64(bucket.Bytes))}
 		if len(d.PartitionBy) > 0 {
 			cells = append(cells, valuesText(bucket.Partition))
+		}
+		switch {
+		case bucket.Parent != nil:
+			cells = append(cells, fmt.Sprintf("%d at %s", bucket.Parent.Bucket, formatCount(bucket.Parent.At)))
+		case split:
+			cells = append(cells, "")
 		}
 		table.row(cells...)
 	}

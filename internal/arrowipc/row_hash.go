@@ -96,3 +96,19 @@ func (v *vector) appendKey(key []byte, row int64) []byte {
 	key = binary.AppendUvarint(key, uint64(len(value)))
 	return append(key, value...)
 }
+
+// AppendValue appends key encoding 1 of a value of a key column, counted in the order of the key, as View.Value
+// gives it; nil is null. HashKey of the encodings of all columns is the hash of the row that has them.
+func (h *RowHasher) AppendValue(key []byte, column int, value []byte) []byte {
+	if value == nil {
+		return append(key, 0)
+	}
+	key = append(key, 1)
+	if kind := h.columns[column].kind; kind != bitKind && kind != fixedKind {
+		key = binary.AppendUvarint(key, uint64(len(value)))
+	}
+	return append(key, value...)
+}
+
+// HashKey gives the hash of a key in encoding 1.
+func HashKey(key []byte) uint64 { return xxh3.Hash(key) }

@@ -40,6 +40,14 @@ type CreateIndex struct{ Index model.Index }
 // DropIndex removes a secondary index. Lookups by it that are open fail.
 type DropIndex struct{ Name string }
 
+// SetBuckets gives the table more buckets: 2, 4, 8 … times as many. Nothing is moved: rows that are there stay in
+// their logs, and where rows are routed by a bucket key, each bucket splits at its end.
+type SetBuckets struct{ Buckets int64 }
+
+func (c SetBuckets) apply(definition *model.Table) (*model.Table, error) {
+	return definition.WithBuckets(c.Buckets)
+}
+
 func (c SetOption) apply(definition *model.Table) (*model.Table, error) {
 	if !model.Alterable(c.Name) && definition.Options[c.Name] != c.Value {
 		return nil, model.Errorf(model.BadRequest, "the option %s is fixed when the table is created", c.Name).With("option", c.Name).
@@ -88,6 +96,9 @@ func (e *Engine) AlterTable(ctx context.Context, name model.TableName, expect Ex
 	}
 	if err := t.checkIndexes(definition); err != nil {
 		return nil, err
+	}
+	if definition.Buckets != t.definition.Load().Buckets {
+		return e.grow(ctx, t, definition)
 	}
 	// The committer must see one level for all rows that are on their way.
 	err = e.control(ctx, func() error {

@@ -20,23 +20,26 @@ const catalogFormat = 1
 
 // tableRecord is the content of a table's file, tables/<id>/table.json.
 type tableRecord struct {
-	Format        int               `json:"format"`
-	ID            string            `json:"id"`
-	Database      string            `json:"database"`
-	Table         string            `json:"table"`
-	Schema        string            `json:"schema"` // IPC schema message, base64
-	FieldIDs      []int32           `json:"field_ids"`
-	SchemaVersion int32             `json:"schema_version"`
-	Buckets       int32             `json:"buckets"`
-	BucketKey     []string          `json:"bucket_key,omitempty"`
-	PrimaryKey    []string          `json:"primary_key,omitempty"`
-	PartitionBy   []string          `json:"partition_by,omitempty"`
-	Indexes       []model.Index     `json:"indexes,omitempty"`
-	Comment       string            `json:"comment,omitempty"`
-	Options       map[string]string `json:"options,omitempty"`
-	Defaults      map[string]any    `json:"defaults,omitempty"`
-	Comments      map[string]string `json:"comments,omitempty"`
-	Created       time.Time         `json:"created"`
+	Format        int     `json:"format"`
+	ID            string  `json:"id"`
+	Database      string  `json:"database"`
+	Table         string  `json:"table"`
+	Schema        string  `json:"schema"` // IPC schema message, base64
+	FieldIDs      []int32 `json:"field_ids"`
+	SchemaVersion int32   `json:"schema_version"`
+	Buckets       int32   `json:"buckets"`
+	// CreatedBuckets and Splits are those of model.Table.
+	CreatedBuckets int32                 `json:"created_buckets,omitempty"`
+	Splits         map[int32]model.Split `json:"splits,omitempty"`
+	BucketKey      []string              `json:"bucket_key,omitempty"`
+	PrimaryKey     []string              `json:"primary_key,omitempty"`
+	PartitionBy    []string              `json:"partition_by,omitempty"`
+	Indexes        []model.Index         `json:"indexes,omitempty"`
+	Comment        string                `json:"comment,omitempty"`
+	Options        map[string]string     `json:"options,omitempty"`
+	Defaults       map[string]any        `json:"defaults,omitempty"`
+	Comments       map[string]string     `json:"comments,omitempty"`
+	Created        time.Time             `json:"created"`
 	// Starts are logical starts of buckets, set by truncation.
 	Starts map[int32]int64 `json:"starts,omitempty"`
 	// Dropped is when the table was dropped; zero while it is there.
@@ -50,6 +53,7 @@ func newTableRecord(definition *model.Table, starts map[int32]int64) *tableRecor
 		Format: catalogFormat, ID: definition.ID, Database: definition.Name.Database, Table: definition.Name.Table,
 		Schema:   base64.StdEncoding.EncodeToString(arrowipc.EncodeSchema(definition.Schema)),
 		FieldIDs: definition.FieldIDs, SchemaVersion: definition.SchemaVersion, Buckets: definition.Buckets,
+		CreatedBuckets: definition.CreatedBuckets, Splits: definition.Splits,
 		BucketKey: definition.BucketKey, PrimaryKey: definition.PrimaryKey, PartitionBy: definition.PartitionBy, Indexes: definition.Indexes, Comment: definition.Comment,
 		Options: definition.Options, Defaults: definition.Defaults, Comments: definition.Comments,
 		Created: definition.CreatedAt, Starts: starts, definition: definition,
@@ -71,10 +75,11 @@ func (r *tableRecord) define() error {
 	}
 	r.definition = &model.Table{
 		ID: r.ID, Name: model.TableName{Database: r.Database, Table: r.Table}, Schema: schema, FieldIDs: r.FieldIDs,
-		SchemaVersion: r.SchemaVersion, Buckets: r.Buckets, BucketKey: r.BucketKey, PrimaryKey: r.PrimaryKey, PartitionBy: r.PartitionBy,
+		SchemaVersion: r.SchemaVersion, Buckets: r.Buckets, CreatedBuckets: r.CreatedBuckets,
+		BucketKey: r.BucketKey, PrimaryKey: r.PrimaryKey, PartitionBy: r.PartitionBy,
 		Indexes: r.Indexes, Comment: r.Comment, Options: r.Options, Defaults: r.Defaults, Comments: r.Comments, CreatedAt: r.Created,
 	}
-	return nil
+	return r.definition.ReadSplits(r.Splits)
 }
 
 // readTableRecord reads the file of a table whose folder is dir.

@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -162,7 +165,7 @@ func (c *checker) table(dir string) error {
 	}
 	c.partitions(dir, definition)
 	c.groups(name, dir)
-	keyed, err := c.newKeyedCheck(definition)
+	keyed, err := c.newKeyedCheck(dir, definition)
 	if err != nil {
 		c.found(Finding{Path: dir + "/" + tableFile, Table: name, Detail: err.Error()})
 	}
@@ -183,6 +186,8 @@ func (c *checker) table(dir string) error {
 	})
 	if err == nil && keyed != nil {
 		keyed.end()
+		keyed.bucket = ""
+		keyed.skip(dir, math.MaxInt32)
 	}
 	return err
 }
@@ -253,6 +258,7 @@ func (c *checker) segments(dir string, visit func(path string, next int64) error
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(buckets, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	for _, bucket := range buckets {
 		info, err := c.files.Stat(dir + "/" + bucket)
 		if err != nil {
@@ -292,6 +298,7 @@ func baseOffset(file string) int64 {
 // rebuildTable makes the definition of a table anew from the newest segment that can be read.
 func (c *checker) rebuildTable(dir string) (*model.Table, error) {
 	var newest *model.Table
+	splits := map[int32]model.Split{}
 	failed := errors.New("no segment of the table can be read")
 	err := c.segments(dir, func(segment string, _ int64) error {
 		definition, _, err := streams.ReadSegmentTable(c.options, segment)
@@ -299,7 +306,8 @@ func (c *checker) rebuildTable(dir string) (*model.Table, error) {
 			failed = err
 			return nil
 		}
-		if newest == nil || definition.SchemaVersion >= newest.SchemaVersion {
+		maps.Copy(splits, definition.Splits)
+		if newest == nil || cmp.Or(cmp.Compare(definition.SchemaVersion, newest.SchemaVersion), cmp.Compare(definition.Buckets, newest.Buckets)) >= 0 {
 			newest = definition
 		}
 		return nil
@@ -309,6 +317,9 @@ func (c *checker) rebuildTable(dir string) (*model.Table, error) {
 	}
 	if newest == nil {
 		return nil, fmt.Errorf("the definition cannot be made anew: %w", failed)
+	}
+	if newest, err = c.rebuildSplits(dir, newest, splits); err != nil {
+		return nil, err
 	}
 	if err := writeCatalogFile(c.files, dir, tableFile, newTableRecord(newest, nil)); err != nil {
 		return nil, err

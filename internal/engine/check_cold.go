@@ -81,13 +81,17 @@ func (c *coldCheck) compare(folder string, start int64, known map[uint64]foldedR
 
 // compareRows gives the first fault and the offset of its row. known is nil where the changelog is damaged.
 func (c *coldCheck) compareRows(bucket pkstore.ColdBucket, start int64, known map[uint64]foldedRow) (int64, error) {
-	boundary := c.store.State(bucket).Boundary
+	store, options, err := c.of(int32(bucket.Bucket))
+	if err != nil {
+		return -1, err
+	}
+	boundary := store.State(bucket).Boundary
 	if start > boundary {
 		return -1, fmt.Errorf("the log begins at offset %d, and the rows below %d are retired", start, boundary)
 	}
-	state, err := pkstore.NewBucket(c.options)
+	state, err := pkstore.NewBucket(options)
 	if err == nil {
-		err = state.UseCold(c.store, bucket, c.version)
+		err = state.UseCold(store, bucket, c.version)
 	}
 	if err != nil {
 		return -1, err

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"path"
+	"strconv"
 
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
@@ -20,10 +21,12 @@ type keyedCheck struct {
 	keys    *arrowipc.RowHasher
 	rows    *arrowipc.RowHasher
 	full    bool
-	cold    *coldCheck // nil: there are no retired rows
+	cold    *coldCheck   // nil: there are no retired rows
+	growth  *growthCheck // nil: the table has not grown
 
 	// bucket is the folder of the bucket that is being folded, next the offset that follows.
 	bucket      string
+	number      int32
 	start, next int64
 	// whole says that no change is missing before next; without the first ones, nothing is known of
 	// keys that did not occur.
@@ -40,6 +43,7 @@ type foldedRow struct {
 	hash   uint64
 	live   bool
 	offset int64 // of the newest change
+	owner  int32 // the bucket that the key goes to, in a table that has grown
 }
 
 // replacedRow is a -U whose +U comes next.
@@ -56,7 +60,7 @@ type replacedRow struct {
 const keyedFindingsMax = 16
 
 // newKeyedCheck gives nil for a log table.
-func (c *checker) newKeyedCheck(definition *model.Table) (*keyedCheck, error) {
+func (c *checker) newKeyedCheck(dir string, definition *model.Table) (*keyedCheck, error) {
 	if definition == nil || !definition.Keyed() {
 		return nil, nil
 	}
@@ -78,7 +82,10 @@ func (c *checker) newKeyedCheck(definition *model.Table) (*keyedCheck, error) {
 			columns = append(columns, i)
 		}
 	}
-	k.rows, err = arrowipc.NewRowHasher(layout, columns)
+	if k.rows, err = arrowipc.NewRowHasher(layout, columns); err != nil {
+		return nil, err
+	}
+	k.growth, err = c.newGrowthCheck(dir, definition, layout)
 	return k, err
 }
 
@@ -87,10 +94,14 @@ func (c *checker) newKeyedCheck(definition *model.Table) (*keyedCheck, error) {
 func (k *keyedCheck) segment(name string, end int64, damaged bool) error {
 	if bucket := path.Dir(name); bucket != k.bucket {
 		k.end()
-		*k = keyedCheck{
-			checker: k.checker, table: k.table, layout: k.layout, keys: k.keys, rows: k.rows, full: k.full, cold: k.cold,
-			bucket: bucket, start: baseOffset(path.Base(name)), next: baseOffset(path.Base(name)), whole: baseOffset(path.Base(name)) == 0, known: map[uint64]foldedRow{},
+		number, err := strconv.ParseInt(path.Base(bucket), 10, 32)
+		if err != nil {
+			k.bucket, k.known = bucket, nil // not a bucket
+			return nil
 		}
+		k.skip(path.Dir(bucket), int32(number))
+		k.bucket = bucket
+		k.begin(int32(number), baseOffset(path.Base(name)))
 	}
 	if damaged || baseOffset(path.Base(name)) != k.next {
 		k.known = nil
@@ -124,11 +135,16 @@ func (k *keyedCheck) batch(segment string, v streams.Visited) error {
 	if k.rowHashes, err = k.rows.Hash(&batch, k.rowHashes[:0]); err != nil {
 		return err
 	}
+	owner, err := k.growth.owners(k.number, &batch)
+	if err != nil {
+		return err
+	}
+	k.fork(v.Base)
 	change := k.layout.Schema().NumFields() - 1
 	for row := range int32(batch.Rows) {
 		offset := v.Base + int64(row)
 		kind := model.ChangeType(view.Value(change, row)[0])
-		if fault := k.change(kind, k.keyHashes[row], k.rowHashes[row], offset); fault != "" {
+		if fault := k.change(kind, k.keyHashes[row], foldedRow{k.rowHashes[row], true, offset, owner(row)}); fault != "" {
 			k.find(segment, v.Position, offset, fault)
 		}
 		if k.known == nil {
@@ -143,7 +159,7 @@ func (k *keyedCheck) batch(segment string, v streams.Visited) error {
 }
 
 // change folds one row of the changelog, and says what is wrong with it; "" if nothing is.
-func (k *keyedCheck) change(kind model.ChangeType, key, row uint64, offset int64) string {
+func (k *keyedCheck) change(kind model.ChangeType, key uint64, row foldedRow) string {
 	waited := k.replaced
 	k.replaced = replacedRow{}
 	if waited.waits && (kind != model.ChangeUpdateAfter || key != waited.key) {
@@ -152,15 +168,15 @@ func (k *keyedCheck) change(kind model.ChangeType, key, row uint64, offset int64
 	if kind > model.ChangeDelete {
 		return fmt.Sprintf("%d is no kind of change", uint8(kind))
 	}
-	fault := k.misfit(kind, key, row, waited.waits)
+	fault := k.misfit(kind, key, row.hash, waited.waits)
 	switch {
 	case k.known == nil:
 	case kind != model.ChangeDelete:
-		k.known[key] = foldedRow{row, true, offset}
+		k.known[key] = row
 	case k.whole && k.cold == nil:
 		delete(k.known, key)
 	default:
-		k.known[key] = foldedRow{offset: offset}
+		k.known[key] = foldedRow{offset: row.offset, owner: row.owner}
 	}
 	return fault
 }
@@ -194,6 +210,9 @@ func (k *keyedCheck) misfit(kind model.ChangeType, key, row uint64, waited bool)
 func (k *keyedCheck) end() {
 	if k.known != nil && k.replaced.waits {
 		k.find(k.replaced.segment, k.replaced.position, k.replaced.offset, "-U is the last row")
+	}
+	if k.bucket != "" {
+		k.fork(k.next)
 	}
 	if k.cold != nil && k.bucket != "" {
 		k.cold.compare(k.bucket, k.start, k.known)

@@ -38,7 +38,7 @@ func appendChanges(t *testing.T, e *Engine, table string, rows ...string) {
 		t.Fatal(err)
 	}
 	put := &Put{engine: e, table: served, level: served.level()}
-	if err := e.submitChanges(t.Context(), put, part{batch: batch}); err != nil {
+	if err := e.submitChanges(t.Context(), put, nil, part{batch: batch}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -72,7 +72,7 @@ func (c *checker) rebuildLedger(dir string, definition *model.Table) error {
 			return nil // not a bucket of the partition
 		}
 		next.ID, next.Bucket = max(next.ID, known.ID+1), max(next.Bucket, slices.Max(known.Buckets)+1)
-		if before := found[known.ID]; before != nil && len(before.buckets) >= len(known.Buckets) {
+		if before := found[known.ID]; before != nil && len(before.numbers()) >= len(known.Buckets) {
 			return nil
 		}
 		x, err := p.restore(known)
@@ -108,5 +108,7 @@ func (p *partitions) restore(known *model.Partition) (*partition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partition %d: %w", known.ID, err)
 	}
-	return &partition{id: known.ID, key: parsed.key, values: parsed.values, buckets: known.Buckets, created: known.Created}, nil
+	x := &partition{id: known.ID, key: parsed.key, values: parsed.values, created: known.Created}
+	x.list.Store(&known.Buckets)
+	return x, nil
 }

@@ -132,7 +132,9 @@ func (e *Engine) Err() error {
 func CatchFatal() *pkstore.FatalCatcher { return pkstore.CatchFatal() }
 
 // coldBucket names a bucket in the store.
-func (b *bucket) coldBucket() pkstore.ColdBucket { return pkstore.ColdBucket{Bucket: uint32(b.number)} }
+func (b *bucket) coldBucket() pkstore.ColdBucket { return coldBucket(b.number) }
+
+func coldBucket(number int32) pkstore.ColdBucket { return pkstore.ColdBucket{Bucket: uint32(number)} }
 
 // useCold gives the state of a bucket what the store has of it.
 func (b *bucket) useCold(store *pkstore.Bucket, cold pkstore.ColdStore) error {
@@ -149,10 +151,10 @@ func (b *bucket) checkBoundary(cold pkstore.ColdStore) error {
 	if cold != nil {
 		boundary = cold.State(b.coldBucket()).Boundary
 	}
-	if boundary >= b.Start() && boundary <= b.End() {
+	if boundary >= b.historyStart() && boundary <= b.End() {
 		return nil
 	}
-	return model.Errorf(model.Corrupt, "the log has the offsets %d to %d, and the rows below %d are retired", b.Start(), b.End(), boundary).
+	return model.Errorf(model.Corrupt, "the log has the offsets %d to %d, and the rows below %d are retired", b.historyStart(), b.End(), boundary).
 		With("bucket", b.number).WithRemedy("Restore the table's folder from a backup, the folder %s in it included", coldDir)
 }
 

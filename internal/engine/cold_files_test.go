@@ -79,7 +79,10 @@ func (c *filesCold) save() error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(c.files, join(c.dir, "rows.new"), join(c.dir, "rows.json"), content)
+	if err := replaceFile(c.files, join(c.dir, "rows.new"), join(c.dir, "rows.json"), content); err != nil {
+		return err
+	}
+	return c.files.SyncDir(c.dir)
 }
 
 func (c *filesCold) Retire(ctx context.Context, r pkstore.ColdRetire, rows iter.Seq2[pkstore.ColdRow, error]) error {

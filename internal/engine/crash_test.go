@@ -71,6 +71,13 @@ func crashWorkload(t *testing.T, files vfs.FS, level string) *history {
 		if number == 20 || number == 25 || number == 26 {
 			e.Maintain(t.Context())
 		}
+		if number == 12 || number == 17 {
+			for _, request := range tables[:2] {
+				if _, err := e.AlterTable(t.Context(), request.Name, Expect{}, SetBuckets{int64(max(request.Buckets, 1)) << (number / 6)}); err != nil {
+					return h
+				}
+			}
+		}
 	}
 	return h
 }

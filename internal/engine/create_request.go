@@ -34,6 +34,9 @@ type BucketState struct {
 	Partition *model.Partition
 	// Start and End are the readable range of offsets, half-open.
 	Start, End int64
+	// Split says where the bucket comes from; nil for one that the table was made with, and in a log table
+	// without a bucket key.
+	Split *model.Split
 	// Boundary is the offset up to which the lake holds the rows; 0 without a lake.
 	Boundary int64
 	// Bytes is the size of the bucket's segments on disk, RawBytes the one that they would have if none had

@@ -15,8 +15,9 @@
 //
 // # Locks
 //
-// catalog.changes, then producers.mu, then table.mu, then catalog.mu or plans.mu. The first three may be
-// held during calls to the disk: catalog.changes puts changes of the catalog one behind the other,
+// catalog.changes, then keyedTable.upkeep, then producers.mu, then keyedTable.publishing, then table.mu, then
+// catalog.mu or plans.mu. All but the last two may be held during calls to the disk: catalog.changes puts changes of
+// the catalog one behind the other, keyedTable.upkeep keeps rows from being retired while a table grows,
 // producers.mu is held while the producers of a table are read from the log for the first time, and
 // table.mu while a bucket is opened. The committer takes no lock that is held while somebody waits
 // for the committer, but for those of a change that it was asked to make itself.

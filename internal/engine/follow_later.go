@@ -8,51 +8,132 @@ import (
 
 // laterBuckets are the buckets that appear while a table is followed.
 type laterBuckets struct {
-	pruner *pruner
-	// next is the number from which on buckets were not seen, added the counter of the table's partitions then.
-	next  int32
-	added int64
+	pruner *pruner // nil in a table without partitions
+	kind   LaterBuckets
+	// next is the number from which on buckets were not seen. routed is the routing and added the counter of the
+	// table's partitions then.
+	next   int32
+	routed *routing
+	added  int64
 }
 
 // newLaterBuckets gives nil for a scan that does not read buckets that appear.
-func (t *table) newLaterBuckets(scan Scan, next int32) (*laterBuckets, error) {
-	if t.partitions == nil || scan.To.Kind != BoundNever || scan.Buckets != nil && scan.LaterFrom == 0 {
+func (t *table) newLaterBuckets(scan Scan, next int32) (later *laterBuckets, err error) {
+	later = &laterBuckets{kind: scan.Later, next: next, added: -1}
+	if scan.LaterFrom > 0 {
+		later.next = scan.LaterFrom
+	}
+	if later.kind == LaterDefault && (scan.Buckets == nil || scan.LaterFrom > 0) {
+		later.kind = LaterAll
+	}
+	if scan.To.Kind != BoundNever || later.kind == LaterDefault || later.kind == LaterNone {
 		return nil, nil
 	}
-	if scan.LaterFrom > 0 {
-		next = scan.LaterFrom
+	if t.partitions != nil {
+		later.pruner, err = t.newPruner(scan)
 	}
-	pruner, err := t.newPruner(scan)
-	return &laterBuckets{pruner: pruner, next: next, added: -1}, err
+	return later, err
 }
 
 // addLater takes in the buckets that have appeared: they are read from their beginning, or from where the scan
 // begins in them.
-func (r *Reader) addLater() {
+func (r *Reader) addLater() error {
 	if r.later == nil || !r.follow {
-		return
+		return nil
 	}
-	added := r.table.partitions.added.Load()
-	if added == r.later.added {
-		return
+	numbers := r.later.look(r.table)
+	if len(numbers) == 0 {
+		return nil
 	}
-	r.later.added = added
-	for _, x := range r.table.partitions.behind(r.later.next) {
-		if r.later.pruner.keeps(x) {
-			for _, number := range x.buckets {
-				r.sources = append(r.sources, &source{number: number, next: r.startOf(number)})
-			}
+	definition := r.table.definition.Load()
+	known := make(map[int32]bool, len(r.sources))
+	for _, s := range r.sources {
+		known[s.number] = true
+	}
+	for _, number := range numbers {
+		split, splits := definition.Splits[number]
+		if known[number] || splits && !known[split.Parent] || !splits && r.later.kind == LaterFamily {
+			continue
 		}
-		r.later.next = max(r.later.next, slices.Max(x.buckets)+1)
+		from, err := r.startOf(number)
+		if err != nil && r.table.isGone(number) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		known[number] = true
+		r.sources = append(r.sources, &source{number: number, next: from, to: from})
 	}
+	r.linkSources()
+	return nil
+}
+
+// look gives the buckets that may have appeared since it was called last, ascending.
+func (l *laterBuckets) look(t *table) []int32 {
+	routed, next := t.routing(), t.definition.Load().Buckets
+	if t.partitions == nil {
+		if l.routed == routed {
+			return nil
+		}
+		l.routed = routed
+		var numbers []int32
+		for number := l.next; number < next; number++ {
+			numbers = append(numbers, number)
+		}
+		l.next = max(l.next, next)
+		return numbers
+	}
+	added := t.partitions.added.Load()
+	if l.routed == routed && l.added == added {
+		return nil
+	}
+	next = t.partitions.next()
+	list := t.partitions.behind(l.next)
+	if l.routed != routed { // also partitions that are older have got buckets
+		list = t.partitions.all()
+	}
+	list = slices.DeleteFunc(list, func(x *partition) bool { return !l.pruner.keeps(x) })
+	numbers := slices.DeleteFunc(bucketsOf(list), func(number int32) bool { return number < l.next })
+	l.routed, l.added, l.next = routed, added, max(l.next, next)
+	return numbers
 }
 
 // startOf gives where a scan begins in a bucket that has appeared since it was planned.
-func (r *Reader) startOf(number int32) int64 {
-	if r.scan.From.Kind == BoundOffsets {
-		return r.scan.From.Position.Offsets[number]
+func (r *Reader) startOf(number int32) (int64, error) {
+	if offset, named := r.scan.From.Position.Offsets[number]; named && r.scan.From.Kind == BoundOffsets {
+		return offset, nil
 	}
-	return 0
+	rows, err := r.table.readable(number)
+	return rows.From, err
+}
+
+// stopFollowing makes a read that follows one that ends with what is readable now, once the engine
+// drains: streams that were open before may go on writing.
+func (r *Reader) stopFollowing() error {
+	select {
+	case <-r.engine.draining:
+	default:
+		return nil
+	}
+	if !r.follow {
+		return nil
+	}
+	if err := r.addLater(); err != nil {
+		return err
+	}
+	for _, s := range slices.Clone(r.sources) {
+		rows, err := r.table.readable(s.number)
+		if err != nil && r.letGo(s) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.to = max(s.next, rows.To)
+	}
+	r.follow, r.word = false, EndDraining
+	return nil
 }
 
 // letGo lets a reader that follows go on without a bucket whose partition was dropped; false for other
@@ -63,6 +144,11 @@ func (r *Reader) letGo(s *source) bool {
 	}
 	if s.cursor != nil {
 		s.cursor.Close()
+	}
+	for _, other := range r.sources {
+		if other.before == s {
+			other.before = nil
+		}
 	}
 	at := slices.Index(r.sources, s)
 	r.sources = slices.Delete(r.sources, at, at+1)

@@ -383,7 +383,7 @@ func (t *table) present(offsets model.Offsets) model.Offsets {
 
 // groupParents gives for buckets that were split from others what a group reads before them, so that the rows
 // of a key come in order also where the two have different readers.
-func (t *table) groupParents() map[int32]groupParent { return nil }
+func (t *table) groupParents() map[int32]groupParent { return t.parents.Load().byChild }
 
 // firstOffset gives the offset of the first row that a bucket ever had or will have.
-func (t *table) firstOffset(int32) int64 { return 0 }
+func (t *table) firstOffset(bucket int32) int64 { return t.definition.Load().First(bucket) }

@@ -72,9 +72,16 @@ func (t *table) measure(number int32) (BucketState, error) {
 		}
 		t.mu.Unlock()
 	}
-	return BucketState{
+	definition := t.definition.Load()
+	first := definition.First(number)
+	stats.Start, stats.End = max(stats.Start, first), max(stats.End, first)
+	state := BucketState{
 		Bucket: number, Start: min(max(stats.Start, start), stats.End), End: stats.End, Bytes: stats.Bytes, RawBytes: stats.RawBytes,
-	}, nil
+	}
+	if split, known := definition.Splits[number]; known && len(definition.BucketKey) > 0 {
+		state.Split = &split
+	}
+	return state, nil
 }
 
 // restsAtOnce is how many buckets are made to rest between two groups: that takes less than a

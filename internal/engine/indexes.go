@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
@@ -72,6 +73,8 @@ type bucketIndexes struct {
 	defined []model.Index
 	// opened is closed when those are built that the bucket was opened with.
 	opened chan struct{}
+	// splits counts how often others have split from the bucket.
+	splits atomic.Int32
 }
 
 // openIndexes begins the building of the indexes of a bucket that is being opened.
@@ -113,6 +116,7 @@ func (b *bucket) buildIndex(index model.Index, builds *sync.WaitGroup) {
 		columns[i] = b.table.log.ColumnIndex(name)
 	}
 	log := b.table.engine.options.Logger.With("table", b.table.definition.Load().Name, "bucket", b.number, "index", index.Name)
+	splits := b.indexes.splits.Load()
 	build, err := b.keyed.AddIndex(index.Name, columns)
 	if err != nil {
 		log.Error("an index cannot be built", "error", err)
@@ -121,9 +125,13 @@ func (b *bucket) buildIndex(index model.Index, builds *sync.WaitGroup) {
 	builds.Add(1)
 	b.table.engine.runBuilds(func() {
 		defer builds.Done()
-		if err := b.runBuild(build); err != nil {
+		if err := b.runBuild(build); err == nil {
+			if b.indexes.splits.Load() != splits {
+				b.renewIndex(index.Name)
+			}
+		} else {
 			build.Fail(err)
-			if b.table.err() == nil && !errors.Is(err, model.Draining) {
+			if b.table.err() == nil && !errors.Is(err, model.Draining) && !isIndexGone(err) {
 				log.Error("an index cannot be built", "error", err)
 			}
 		}
@@ -131,6 +139,50 @@ func (b *bucket) buildIndex(index model.Index, builds *sync.WaitGroup) {
 		build.Fail(errClosed())
 		builds.Done()
 	})
+}
+
+// inheritIndexes takes over the indexes that a bucket which split from another one has from that. Those that are not
+// built there are built here from the beginning.
+func (b *bucket) inheritIndexes(parent *bucket, definition *model.Table) {
+	for _, index := range parent.indexes.defined {
+		if b.keyed.IndexReady(index.Name) == nil {
+			b.indexes.defined = append(b.indexes.defined, index)
+			b.renewIndex(index.Name)
+		}
+	}
+	b.openIndexes(definition)
+}
+
+// renewIndexes builds the indexes of a bucket anew that others split from: they lead to rows of those too. Those
+// that are being built follow when they are.
+func (b *bucket) renewIndexes() {
+	b.indexes.splits.Add(1)
+	for _, index := range b.indexes.defined {
+		if b.keyed.IndexReady(index.Name) == nil {
+			b.renewIndex(index.Name)
+		}
+	}
+}
+
+// renewIndex builds an index anew in the background, while the one that is there is used.
+func (b *bucket) renewIndex(name string) {
+	b.table.engine.runBuilds(func() {
+		build, err := b.keyed.RenewIndex(name)
+		if err == nil {
+			if err = b.runBuild(build); err != nil {
+				build.Fail(err)
+			}
+		}
+		if err != nil && b.table.err() == nil && !errors.Is(err, model.Draining) && !isIndexGone(err) {
+			b.table.engine.options.Logger.Warn("an index is larger than it had to be, as it could not be built anew",
+				"table", b.table.definition.Load().Name, "bucket", b.number, "index", name, "error", err)
+		}
+	}, func() {})
+}
+
+// isIndexGone says that an index was dropped while it was built.
+func isIndexGone(err error) bool {
+	return errors.Is(err, pkstore.ErrIndexDropped) || errors.Is(err, model.IndexNotFound)
 }
 
 // runBuild builds an index, when it is its turn.
@@ -249,54 +301,67 @@ func (l *Lookup) findBy(view *arrowipc.View) (model.Offsets, error) {
 	if l.hashes, err = l.hasher.Hash(view.Batch(), l.hashes[:0]); err != nil {
 		return nil, fmt.Errorf("hash keys: %w", err)
 	}
-	x := l.index
-	x.matches = x.matches[:0]
 	keys := pkstore.Keys{View: view, Columns: l.keys, Hashes: l.hashes}
-	offsets := model.Offsets{}
-	asked := 0
-	ask := func(number int32, rows []int32) error {
-		if number < 0 {
-			return nil
-		}
-		b, err := l.table.bucket(number)
-		if err != nil && l.table.isGone(number) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := l.awaitLater(b); err != nil {
-			return err
-		}
-		asked++
-		keys.Rows = rows
-		return streams.Guard(func() (err error) {
-			x.matches, offsets[number], err = b.keyed.LookupBy(x.name, keys, x.matches)
-			return err
-		})
+	var offsets model.Offsets
+	err = l.table.reads(func(*routing) (err error) {
+		l.index.matches = l.index.matches[:0]
+		offsets, err = l.askBy(keys)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	if l.router == nil {
-		for _, number := range l.table.numbers() {
-			if err := ask(number, nil); err != nil {
-				return nil, err
-			}
-		}
-	} else {
-		places, err := l.router.route(view.Batch(), 0)
-		if err != nil {
-			return nil, fmt.Errorf("route keys to buckets: %w", err)
-		}
-		for at, rows := range places {
-			if err := ask(at.bucket, rows); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if asked > 1 {
-		slices.SortStableFunc(x.matches, func(a, b pkstore.Match) int { return int(a.Key) - int(b.Key) })
+	if len(offsets) > 1 {
+		slices.SortStableFunc(l.index.matches, func(a, b pkstore.Match) int { return int(a.Key) - int(b.Key) })
 	}
 	l.spread(view)
 	return offsets, nil
+}
+
+// askBy appends the rows of keys by an index to its matches, bucket by bucket.
+func (l *Lookup) askBy(keys pkstore.Keys) (model.Offsets, error) {
+	offsets := model.Offsets{}
+	if l.router == nil {
+		for _, number := range l.table.numbers() {
+			if err := l.askOne(number, keys, offsets); err != nil {
+				return nil, err
+			}
+		}
+		return offsets, nil
+	}
+	places, err := l.router.route(keys.View.Batch(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("route keys to buckets: %w", err)
+	}
+	for at, rows := range places {
+		keys.Rows = rows
+		if err := l.askOne(at.bucket, keys, offsets); err != nil {
+			return nil, err
+		}
+	}
+	return offsets, nil
+}
+
+// askOne appends the rows of keys in one bucket. Nothing is found in a partition that is not there, or not any more.
+func (l *Lookup) askOne(number int32, keys pkstore.Keys, offsets model.Offsets) error {
+	if number < 0 {
+		return nil
+	}
+	b, err := l.table.bucket(number)
+	if err != nil && l.table.isGone(number) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.awaitLater(b); err != nil {
+		return err
+	}
+	x := l.index
+	return streams.Guard(func() (err error) {
+		x.matches, offsets[number], err = b.keyed.LookupBy(x.name, keys, x.matches)
+		return err
+	})
 }
 
 // spread makes the rows of the answer from the matches, which are in the order of the keys.

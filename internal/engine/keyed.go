@@ -24,6 +24,8 @@ type keyedTable struct {
 	// publishing is held while a group is published and while a state is fixed, so that a state over
 	// several buckets has all of a request or nothing of it.
 	publishing sync.Mutex
+	// upkeep is held while rows are retired and index files are written, and while the table grows.
+	upkeep sync.Mutex
 	// cold has the rows below the logs.
 	cold *tableCold
 	// numbered are the columns that get a number where a row is inserted, defaults the values of all
@@ -99,7 +101,11 @@ func numberStep(definition *model.Table) int64 {
 
 // openKeyed makes the state of a bucket: from its index file, and from what the log has behind it.
 func (t *table) openKeyed(b *bucket) error {
+	definition := t.definition.Load()
 	cold, err := t.openCold(false)
+	if err == nil {
+		cold, err = t.coldOf(definition, cold, b.number, t.sharedOptions(definition, b.number))
+	}
 	if err != nil {
 		return err
 	}
@@ -107,7 +113,7 @@ func (t *table) openKeyed(b *bucket) error {
 		return err
 	}
 	if !t.loadIndex(b, cold) {
-		store, err := pkstore.NewBucket(t.keyedOptions(t.definition.Load(), t.keyed, b.number))
+		store, err := pkstore.NewBucket(t.sharedOptions(definition, b.number))
 		if err != nil {
 			return err
 		}
@@ -116,12 +122,12 @@ func (t *table) openKeyed(b *bucket) error {
 		}
 		b.keyed = store
 	}
-	return t.eachStored(b, max(b.Start(), b.keyed.End()), b.End(), func(stored pkstore.Stored) error {
+	return b.eachStored(max(b.historyStart(), b.keyed.End()), b.End(), func(stored pkstore.Stored) error {
 		return streams.Guard(func() error { return b.keyed.Replay(stored) })
 	})
 }
 
-// eachStored gives the batches of a range of the log, with key and change columns in memory and
+// eachStored gives the batches of a range of a bucket's own log, with key and change columns in memory and
 // verified.
 func (t *table) eachStored(b *bucket, from, to int64, each func(pkstore.Stored) error) error {
 	if from >= to {

@@ -67,6 +67,14 @@ func keyedCrashWorkload(t *testing.T, files vfs.FS, level string) map[string]*ke
 		if number == 10 {
 			e.Maintain(t.Context())
 		}
+		if number == 5 || number == 13 {
+			for _, x := range keyedCrashTables {
+				grow := SetBuckets{int64(x.buckets) << (1 + number/8)}
+				if _, err := e.AlterTable(t.Context(), name(t, keyedForms[x.form].name), Expect{}, grow); err != nil {
+					return tables
+				}
+			}
+		}
 		if number == 6 || number == 12 {
 			if err := retireSome(t, e, random, tables); err != nil {
 				return tables

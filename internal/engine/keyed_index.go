@@ -41,14 +41,20 @@ func (e *Engine) saveIndexes(atEnd bool) {
 		if t.keyed == nil || e.failed() != nil {
 			continue
 		}
-		for _, b := range t.opened() {
-			behind := b.keyed.End() - b.indexed
-			if behind == 0 || !atEnd && b.indexed >= 0 && behind < max(indexChanges, b.keyed.Stats().Keys/indexShare) {
-				continue
-			}
-			if err := b.saveIndex(); err != nil && t.err() == nil {
-				e.options.Logger.Warn("write the index of keys", "table", t.definition.Load().Name, "bucket", b.number, "error", err)
-			}
+		e.saveTableIndexes(t, atEnd)
+	}
+}
+
+func (e *Engine) saveTableIndexes(t *table, atEnd bool) {
+	t.keyed.upkeep.Lock()
+	defer t.keyed.upkeep.Unlock()
+	for _, b := range t.opened() {
+		behind := b.keyed.End() - b.indexed
+		if behind == 0 || !atEnd && b.indexed >= 0 && behind < max(indexChanges, b.keyed.Stats().Keys/indexShare) {
+			continue
+		}
+		if err := b.saveIndex(); err != nil && t.err() == nil {
+			e.options.Logger.Warn("write the index of keys", "table", t.definition.Load().Name, "bucket", b.number, "error", err)
 		}
 	}
 }
@@ -58,22 +64,21 @@ func (b *bucket) saveIndex() error {
 	copy(head, indexFileMagic)
 	content := b.keyed.AppendIndex(head)
 	_, end, err := pkstore.IndexRange(content[indexFileHead:])
-	if err != nil || end == b.Start() {
+	if err != nil || end == b.historyStart() {
 		return err
 	}
-	cursor, err := b.Cursor(end - 1)
+	last := pkstore.Stored{}
+	err = b.eachStored(end-1, end, func(stored pkstore.Stored) error {
+		last = stored
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	defer cursor.Close()
-	stored, err := cursor.Next(end)
-	if err != nil {
-		return err
-	}
-	if stored == nil || stored.Base+stored.Rows != end {
+	if last.View == nil || last.Base+last.View.Rows() != end {
 		return fmt.Errorf("no batch of the log ends at offset %d", end)
 	}
-	binary.LittleEndian.PutUint32(content[4:], stored.Chain())
+	binary.LittleEndian.PutUint32(content[4:], last.Keep.(*streams.Stored).Chain())
 	dir := b.table.dir()
 	if err := replaceFile(b.table.engine.options.FS, join(dir, b.indexFile()+".new"), join(dir, b.indexFile()), content); err != nil {
 		return err
@@ -106,7 +111,7 @@ func (t *table) tryIndex(b *bucket, cold pkstore.ColdStore) (*pkstore.Bucket, er
 	if len(content) < indexFileHead || string(content[:4]) != indexFileMagic {
 		return nil, model.Errorf(model.Corrupt, "it does not begin with %q", indexFileMagic)
 	}
-	store, err := pkstore.NewBucket(t.keyedOptions(t.definition.Load(), t.keyed, b.number))
+	store, err := pkstore.NewBucket(t.sharedOptions(t.definition.Load(), b.number))
 	if err != nil {
 		return nil, err
 	}
@@ -114,15 +119,15 @@ func (t *table) tryIndex(b *bucket, cold pkstore.ColdStore) (*pkstore.Bucket, er
 	if err != nil {
 		return nil, err
 	}
-	if start < b.Start() || end > b.End() {
-		return nil, fmt.Errorf("%w: it has the offsets %d to %d, the log %d to %d", errIndexUnfit, start, end, b.Start(), b.End())
+	if start < b.historyStart() || end > b.End() {
+		return nil, fmt.Errorf("%w: it has the offsets %d to %d, the log %d to %d", errIndexUnfit, start, end, b.historyStart(), b.End())
 	}
 	if err := b.useCold(store, cold); err != nil {
 		return nil, err
 	}
 	chain := binary.LittleEndian.Uint32(content[4:])
 	var stored []pkstore.Stored
-	err = t.eachStored(b, start, end, func(kept pkstore.Stored) error {
+	err = b.eachStored(start, end, func(kept pkstore.Stored) error {
 		stored = append(stored, kept)
 		return nil
 	})

@@ -169,7 +169,8 @@ func TestKeyedModel(t *testing.T) {
 				r.Repeat(map[string]func(*rapid.T){
 					"write": m.write, "write 2": m.write, "write 3": m.write, "retry": m.retry, "plan": m.plan,
 					"restart": m.restart, "retire": m.retire, "crash": m.crash, "maintain": func(*rapid.T) { m.e.Maintain(t.Context()) },
-					"": m.check,
+					"grow": m.grow,
+					"":     m.check,
 				})
 			})
 		})
@@ -202,6 +203,21 @@ func (m *keyedMachine) write(r *rapid.T) {
 	m.last, m.lastAck = request, ack
 	m.state, _ = m.form.apply(m.state, request)
 	m.sent++
+}
+
+// grow gives the table 2 or 4 times as many buckets, as long as there are few.
+func (m *keyedMachine) grow(r *rapid.T) {
+	table, err := m.e.Table(name(m.t, "t"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	if table.Buckets >= 16 {
+		r.Skip("the table is large enough")
+	}
+	buckets := int64(table.Buckets) << rapid.IntRange(1, 2).Draw(r, "doublings")
+	if _, err := m.e.AlterTable(m.t.Context(), table.Name, Expect{}, SetBuckets{buckets}); err != nil {
+		r.Fatal(err)
+	}
 }
 
 func (m *keyedMachine) retry(r *rapid.T) {
@@ -266,12 +282,15 @@ func TestKeyedOptionsDoNotMatter(t *testing.T) {
 		segment, journal   int64
 		restarts, unsynced bool
 		retires            int64 // after how many requests rows are retired; 0: never
+		grows              int64 // after how many requests the number of buckets is doubled, at most twice; 0: never
 	}
 	variants := []variant{
 		{buckets: 1, segment: 1 << 20}, {buckets: 1, segment: 64 << 10, restarts: true}, {buckets: 7, segment: 128 << 10, journal: -1},
 		{buckets: 3, segment: 64 << 10, journal: 1 << 10, restarts: true}, {buckets: 16, segment: 1 << 20, unsynced: true},
 		{buckets: 2, segment: 64 << 10, journal: -1, restarts: true, unsynced: true},
 		{buckets: 1, segment: 64 << 10, retires: 1}, {buckets: 4, segment: 64 << 10, restarts: true, retires: 5},
+		{buckets: 1, segment: 64 << 10, grows: 17}, {buckets: 3, segment: 64 << 10, restarts: true, grows: 25, journal: -1},
+		{buckets: 1, segment: 64 << 10, restarts: true, retires: 6, grows: 13},
 	}
 	for _, form := range keyedForms {
 		var first keyedState
@@ -295,6 +314,9 @@ func TestKeyedOptionsDoNotMatter(t *testing.T) {
 				}
 				if v.retires > 0 && number%v.retires == 0 {
 					retireAllBut(t, e, number)
+				}
+				if v.grows > 0 && (number+1)%v.grows == 0 && number < 3*v.grows-1 {
+					growTable(t, e, "t")
 				}
 				if v.restarts && number%7 == 3 {
 					closeEngine(t, e)

@@ -23,6 +23,8 @@ const (
 	stressBalance  = 100  // of each at the beginning
 	stressPairs    = 1000 // keys from here on: pairs in one bucket that are changed together
 	stressChurn    = 2000 // keys from here on come and go
+	stressBuckets  = 3    // at the beginning
+	stressGrown    = 24   // after 3 growths
 )
 
 // keyedStress is writers, lookups, state scans and followers at work on one table that adds numbers up.
@@ -30,6 +32,7 @@ type keyedStress struct {
 	t       *testing.T
 	e       *Engine
 	pairs   [][2]int64
+	growths time.Duration // between two of them
 	lookups atomic.Int64
 	scans   atomic.Int64
 	changes atomic.Int64
@@ -43,19 +46,26 @@ func TestKeyedStress(t *testing.T) {
 	if testing.Short() {
 		duration = 500 * time.Millisecond
 	}
-	for _, name := range []string{"os", "fsync", "retiring"} {
+	for _, name := range []string{"os", "fsync", "retiring", "growing", "growing and retiring"} {
 		t.Run(name, func(t *testing.T) {
-			level := strings.Replace(name, "retiring", "os", 1)
+			level := name
+			if level != "fsync" {
+				level = "os"
+			}
 			options := testOptions(vfs.NewMem(vfs.MemOptions{}))
 			options.MarkDelay, options.MaintenancePeriod = 5*time.Millisecond, 20*time.Millisecond
 			work := []func(context.Context, *rand.Rand){}
 			s := &keyedStress{t: t}
-			if name == "retiring" { // which is for the goroutine of the maintenance
+			if strings.Contains(name, "growing") {
+				work = append(work, s.grow)
+			}
+			if strings.Contains(name, "retiring") { // which is for the goroutine of the maintenance
 				options.MaintenancePeriod, options.OpenCold = time.Hour, filesColdOf(options.FS)
 				work = append(work, s.retire)
 			}
 			s.e = open(t, options)
 			s.fill(level)
+			s.growths = duration / 4
 			ctx, cancel := context.WithTimeout(t.Context(), duration)
 			defer cancel()
 			var working sync.WaitGroup
@@ -87,18 +97,33 @@ func TestKeyedStress(t *testing.T) {
 
 // retire moves rows of all buckets below their logs, now and then most of them.
 func (s *keyedStress) retire(ctx context.Context, random *rand.Rand) {
-	for _, b := range s.e.catalog.lookup(name(s.t, "t")).opened() {
+	table := s.e.catalog.lookup(name(s.t, "t"))
+	table.keyed.upkeep.Lock()
+	for _, b := range table.opened() {
 		if end := b.keyed.End(); end > 0 {
 			if err := s.e.retireBucket(ctx, b, end-random.Int64N(min(end, 3000))); err != nil && ctx.Err() == nil {
 				s.t.Error(err)
 			}
 		}
 	}
+	table.keyed.upkeep.Unlock()
 	s.e.Maintain(ctx)
 }
 
+// grow doubles the number of buckets, now and then.
+func (s *keyedStress) grow(ctx context.Context, _ *rand.Rand) {
+	select {
+	case <-time.After(s.growths):
+	case <-ctx.Done():
+		return
+	}
+	if table, err := s.e.Table(name(s.t, "t")); err != nil || table.Buckets < stressGrown {
+		growTable(s.t, s.e, "t")
+	}
+}
+
 func (s *keyedStress) fill(level string) {
-	createKeyed(s.t, s.e, "t", 3, map[string]string{
+	createKeyed(s.t, s.e, "t", stressBuckets, map[string]string{
 		"log.durability": level, "merge.engine": "aggregation", "merge.aggregate.number": "sum",
 	})
 	rows := make([]keyedRow, stressAccounts)
@@ -106,14 +131,12 @@ func (s *keyedStress) fill(level string) {
 		rows[i] = keyedRow{int64(i), "", stressBalance}
 	}
 	upsert(s.t, s.e, "t", rows...)
-	for i := range int64(30) {
+	for i := range int64(120) {
 		upsert(s.t, s.e, "t", keyedRow{stressPairs + i, "", 0})
 	}
-	var single [3][]int64
-	for _, c := range mustRead(s.t, s.e, "t", ViewRows) {
-		if c.row.id >= stressPairs {
-			single[c.bucket] = append(single[c.bucket], c.row.id)
-		}
+	var single [stressGrown][]int64
+	for id, hash := range hashesOfKeys(s.t) {
+		single[hash%stressGrown] = append(single[hash%stressGrown], id)
 	}
 	for _, keys := range single {
 		for pair := range slices.Chunk(keys, 2) {
@@ -269,7 +292,7 @@ func (s *keyedStress) plan(ctx context.Context, random *rand.Rand) {
 	var first []cell
 	for round := range 2 {
 		var cells []cell
-		for bucket := range int32(3) {
+		for _, bucket := range slices.Sorted(maps.Keys(plan.Ranges)) {
 			part, _, err := readCells(s.t, s.e, Scan{Table: name(s.t, "t"), Plan: plan.ID, Buckets: []int32{bucket}, SystemColumns: true})
 			if err != nil {
 				s.t.Error(err)
@@ -296,7 +319,6 @@ func (s *keyedStress) follow(ctx context.Context, random *rand.Rand) {
 		return
 	}
 	defer r.Close()
-	states := map[int32]keyedState{0: {}, 1: {}, 2: {}} // a piece of one bucket may end between two rows of an update
 	var cells []cell
 	for want := 100 + random.IntN(5000); want > 0; {
 		chunk, err := r.Next(ctx)
@@ -316,14 +338,63 @@ func (s *keyedStress) follow(ctx context.Context, random *rand.Rand) {
 		want -= int(chunk.Rows)
 		s.changes.Add(chunk.Rows)
 	}
+	s.foldFollowed(cells)
+}
+
+// foldFollowed folds changes as they came in. Of each key they must have come in their order, which is that of
+// their offsets, also where its bucket has split.
+func (s *keyedStress) foldFollowed(cells []cell) {
 	byBucket := map[int32][]cell{}
+	newest := map[int64]int64{}
 	for _, c := range cells {
 		byBucket[c.bucket] = append(byBucket[c.bucket], c)
+		if before, seen := newest[c.row.id]; seen && before >= c.offset {
+			s.t.Errorf("%+v came behind the change of that key at offset %d", c, before)
+		}
+		newest[c.row.id] = c.offset
 	}
-	for bucket, cells := range byBucket {
+	// A piece of one bucket may end between two rows of an update, and the changes of a bucket that has split go on
+	// in one with a larger number.
+	var states [stressBuckets]keyedState
+	for _, bucket := range slices.Sorted(maps.Keys(byBucket)) {
+		cells := byBucket[bucket]
 		if cells[len(cells)-1].kind == "-U" {
 			cells = cells[:len(cells)-1]
 		}
-		states[bucket].fold(s.t, cells, model.ImageFull)
+		state := &states[bucket%stressBuckets]
+		if *state == nil {
+			*state = keyedState{}
+		}
+		state.fold(s.t, cells, model.ImageFull)
 	}
+}
+
+// hashesOfKeys gives the hashes of the keys of pairs.
+func hashesOfKeys(t *testing.T) map[int64]uint64 {
+	var rows []keyedRow
+	for i := range int64(120) {
+		rows = append(rows, keyedRow{stressPairs + i, "", 0})
+	}
+	layout, err := arrowipc.NewLayout(keyedSchema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, body := keyedMessage(t, keyedSchema, rows)
+	var batch arrowipc.Batch
+	if err := arrowipc.ParseMessage(layout, header, slices.Concat(body...), 0, &batch); err != nil {
+		t.Fatal(err)
+	}
+	hasher, err := hasherOf(layout, []string{"id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashes, err := hasher.Hash(&batch, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byKey := map[int64]uint64{}
+	for i, row := range rows {
+		byKey[row.id] = hashes[i]
+	}
+	return byKey
 }

@@ -27,6 +27,8 @@ type Lookup struct {
 	// router and hasher hash the bucket key and the key. hasher is nil where one hash serves both, router
 	// where all buckets have to be asked.
 	router *router
+	// routed is the routing that the rows in found were looked for by.
+	routed *routing
 	hasher *arrowipc.RowHasher
 	// columns are those wanted, as indexes in the table; carried is the number of columns before them.
 	columns []int
@@ -347,18 +349,27 @@ func (l *Lookup) await(ctx context.Context) error {
 
 // find fills l.found with the rows of the keys.
 func (l *Lookup) find(view *arrowipc.View) (model.Offsets, error) {
-	places, err := l.router.route(view.Batch(), 0)
-	if err != nil {
-		return nil, fmt.Errorf("route keys to buckets: %w", err)
-	}
-	hashes := l.router.hashes
 	if l.hasher != nil {
+		var err error
 		if l.hashes, err = l.hasher.Hash(view.Batch(), l.hashes[:0]); err != nil {
 			return nil, fmt.Errorf("hash keys: %w", err)
 		}
-		hashes = l.hashes
 	}
-	return l.findInAll(pkstore.Keys{View: view, Columns: l.keys, Hashes: hashes}, places)
+	var offsets model.Offsets
+	err := l.table.reads(func(r *routing) error {
+		l.routed = r
+		places, err := l.router.route(view.Batch(), 0)
+		if err != nil {
+			return fmt.Errorf("route keys to buckets: %w", err)
+		}
+		hashes := l.router.hashes
+		if l.hasher != nil {
+			hashes = l.hashes
+		}
+		offsets, err = l.findInAll(pkstore.Keys{View: view, Columns: l.keys, Hashes: hashes}, places)
+		return err
+	})
+	return offsets, err
 }
 
 // findIn appends the rows of keys of one bucket to picks.

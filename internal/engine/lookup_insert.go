@@ -72,7 +72,7 @@ func (l *Lookup) insertMissing(ctx context.Context, view *arrowipc.View) (insert
 	if err != nil {
 		return false, err
 	}
-	return true, l.engine.submitChanges(ctx, l.insert.put, parts...)
+	return true, l.engine.submitChanges(ctx, l.insert.put, l.routed, parts...)
 }
 
 // insertParts makes the rows that are missing, bucket by bucket.

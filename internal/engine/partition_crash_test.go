@@ -14,6 +14,7 @@ type partedStep struct {
 	rows         []partedRow
 	create, drop string
 	maintain     bool
+	buckets      int64 // that each partition is to have
 }
 
 // partedSteps make partitions by rows and by name, drop some, write to them again and let the maintenance run.
@@ -21,10 +22,12 @@ var partedSteps = []partedStep{
 	{rows: []partedRow{{"DE", 1, "a"}, {"FR", 2, "b"}, {"DE", 3, "c"}}},
 	{create: "IT"},
 	{rows: []partedRow{{"IT", 4, "d"}, {"ES", 5, "e"}, {"PT", 6, "f"}}},
+	{buckets: 4},
 	{drop: "FR"},
 	{rows: []partedRow{{"FR", 7, "g"}, {"DE", 8, "h"}}},
 	{maintain: true},
 	{drop: "DE"},
+	{buckets: 8},
 	{maintain: true},
 	{rows: []partedRow{{"DE", 9, "i"}}},
 	{drop: "ES"},
@@ -58,6 +61,8 @@ func (s partedStep) do(t *testing.T, e *Engine, sequence int64) error {
 		_, err = e.DropPartition(t.Context(), name(t, "t"), PartitionValues{"country": s.drop}, false, false)
 	case s.maintain:
 		e.Maintain(t.Context())
+	case s.buckets > 0:
+		_, err = e.AlterTable(t.Context(), name(t, "t"), Expect{}, SetBuckets{s.buckets})
 	default:
 		_, err = tryPutParted(t, e, "t", &Sequence{"p", 1, sequence}, s.rows...)
 	}

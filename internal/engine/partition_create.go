@@ -138,11 +138,12 @@ func (e *Engine) addPartitions(t *table, drafts []*partition) error {
 	records := make([]partitionRecord, len(drafts))
 	for i, draft := range drafts {
 		x := &partition{key: draft.key, values: draft.values, id: id, created: e.options.Clock.Now().UTC()}
-		x.buckets = make([]int32, definition.Buckets)
-		for j := range x.buckets {
-			x.buckets[j] = bucket
+		buckets := make([]int32, definition.Buckets)
+		for j := range buckets {
+			buckets[j] = bucket
 			bucket++
 		}
+		x.list.Store(&buckets)
 		if bucket <= 0 {
 			return model.Errorf(model.Quota, "table %s has used up the numbers of buckets", definition.Name)
 		}
@@ -161,7 +162,7 @@ func (e *Engine) addPartitions(t *table, drafts []*partition) error {
 	return nil
 }
 
-// settleParts gives the rows of a request the buckets of their partitions as they are now.
+// settleParts gives the rows of a request the buckets of the table and its partitions as they are now.
 func (r *request) settleParts() error {
 	if r.fault != nil {
 		return r.fault
@@ -176,9 +177,10 @@ func (r *request) settleParts() error {
 		if now == nil {
 			return r.table.errNoPartition(x).WithRemedy("Send the batch again")
 		}
-		part.partition, part.bucket = now, now.buckets[int(part.index)%len(now.buckets)]
+		buckets := now.numbers()
+		part.partition, part.bucket = now, buckets[int(part.index)%len(buckets)]
 	}
-	return nil
+	return r.reroute()
 }
 
 // CreatePartition makes a partition of a table; values has every partition column. It is durable when it

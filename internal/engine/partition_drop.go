@@ -124,7 +124,7 @@ func (e *Engine) bury(ctx context.Context, t *table, now time.Time) error {
 	}
 	expired := map[int32]bool{}
 	for _, x := range list {
-		for _, number := range x.buckets {
+		for _, number := range x.numbers() {
 			expired[number] = x.expired
 		}
 	}

@@ -37,7 +37,7 @@ type nextRecord struct {
 }
 
 func recordOfPartition(x *partition) partitionRecord {
-	return partitionRecord{Made: &madeRecord{ID: x.id, Key: []byte(x.key), Buckets: x.buckets, Created: x.created}}
+	return partitionRecord{Made: &madeRecord{ID: x.id, Key: []byte(x.key), Buckets: x.numbers(), Created: x.created}}
 }
 
 // openPartitions reads the ledger of a table's partitions from its folder, before the table is served.
@@ -65,13 +65,14 @@ func (t *table) openPartitions() error {
 		case record.Next != nil:
 			p.nextID, p.nextBucket = max(p.nextID, record.Next.ID), max(p.nextBucket, record.Next.Bucket)
 		case record.Made != nil && len(record.Made.Buckets) > 0:
-			x := &partition{key: string(record.Made.Key), id: record.Made.ID, buckets: record.Made.Buckets, created: record.Made.Created}
+			x := &partition{key: string(record.Made.Key), id: record.Made.ID, created: record.Made.Created}
+			x.list.Store(&record.Made.Buckets)
 			var err error
 			if x.values, err = hasher.CutKey([]byte(x.key)); err != nil {
 				return fmt.Errorf("%w: partition %d: %w", model.Corrupt, x.id, err)
 			}
 			made[x.id] = x
-			p.nextID, p.nextBucket = max(p.nextID, x.id+1), max(p.nextBucket, slices.Max(x.buckets)+1)
+			p.nextID, p.nextBucket = max(p.nextID, x.id+1), max(p.nextBucket, slices.Max(record.Made.Buckets)+1)
 		default:
 			delete(made, record.Dropped)
 		}
@@ -81,6 +82,9 @@ func (t *table) openPartitions() error {
 		return err
 	}
 	p.ledger = l
+	if err := t.growPartitions(made); err != nil {
+		return errors.Join(err, l.close())
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.order = p.order[:0]

@@ -41,7 +41,7 @@ func (t *table) partitionState(x *partition) (*PartitionState, error) {
 		return nil, err
 	}
 	state := &PartitionState{Partition: described}
-	for _, number := range x.buckets {
+	for _, number := range x.numbers() {
 		measured, err := t.measure(number)
 		if err != nil {
 			return nil, err

@@ -92,6 +92,13 @@ func (m *partedMachine) drop(r *rapid.T) {
 	delete(m.content, country)
 }
 
+func (m *partedMachine) grow(r *rapid.T) {
+	if table, err := m.e.Table(name(m.t, "t")); err != nil || table.Buckets > 8 {
+		r.Skip("there are enough buckets")
+	}
+	growTable(m.t, m.e, "t")
+}
+
 func (m *partedMachine) rows() []partedRow {
 	var rows []partedRow
 	for _, partition := range m.content {
@@ -178,7 +185,7 @@ func TestPartitionModel(t *testing.T) {
 				createParted(t, m.e, "t", keyed, nil)
 				r.Repeat(map[string]func(*rapid.T){
 					"write": m.write, "retry": m.retry, "create": m.create, "drop": m.drop, "plan": m.plan, "maintain": m.maintain,
-					"retire": m.retire, "restart": m.restart, "crash": m.crash, "": m.check,
+					"retire": m.retire, "restart": m.restart, "crash": m.crash, "grow": m.grow, "": m.check,
 				})
 			})
 		})

@@ -8,8 +8,9 @@ import (
 
 // choice is the buckets that a scan reads, and how long their files are kept for it.
 type choice struct {
-	// numbers are the buckets, ascending; nil: all of a table without partitions.
+	// numbers are the buckets, ascending; nil: all of a table without partitions. named says that the scan names them.
 	numbers []int32
+	named   bool
 	// next is the number from which on buckets come later.
 	next int32
 	// release gives the files free.
@@ -20,7 +21,7 @@ type choice struct {
 // scan may find rows in, and their files are kept until the choice is released, unless the scan follows: then
 // a partition that is dropped is left out from there on.
 func (t *table) choose(scan Scan) (choice, error) {
-	c := choice{numbers: scan.Buckets, release: func() {}}
+	c := choice{numbers: scan.Buckets, named: scan.Buckets != nil, next: t.definition.Load().Buckets, release: func() {}}
 	for _, number := range scan.Buckets {
 		if err := t.checkBucket(number); err != nil {
 			return c, err

@@ -45,8 +45,9 @@ type partition struct {
 	key     string   // key encoding of the values
 	values  [][]byte // of the columns, as arrowipc.View.Value gives them; they point into key
 	id      int64
-	buckets []int32
 	created time.Time
+	// list are the buckets in routing order, ascending. It is replaced as a whole when the table grows.
+	list atomic.Pointer[[]int32]
 
 	// gone says that it was dropped. It is set under partitions.mu.
 	gone atomic.Bool
@@ -108,7 +109,7 @@ func (p *partitions) behind(first int32) []*partition {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	from := len(p.order)
-	for from > 0 && p.order[from-1].buckets[0] >= first {
+	for from > 0 && p.order[from-1].numbers()[0] >= first {
 		from--
 	}
 	return slices.Clone(p.order[from:])
@@ -136,13 +137,27 @@ func (p *partitions) next() int32 {
 	return p.nextBucket
 }
 
-// add takes a partition in. mu is held.
-func (p *partitions) add(x *partition) {
-	p.byKey[x.key] = x
-	for _, bucket := range x.buckets {
+// numbers gives the buckets of a partition in routing order, which is ascending; none of one that is not there.
+func (x *partition) numbers() []int32 {
+	if list := x.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// place gives a partition its buckets. mu is held, or nobody knows the partitions yet.
+func (p *partitions) place(x *partition, buckets []int32) {
+	x.list.Store(&buckets)
+	for _, bucket := range buckets {
 		p.byBucket[bucket] = x
 		p.nextBucket = max(p.nextBucket, bucket+1)
 	}
+}
+
+// add takes a partition in. mu is held.
+func (p *partitions) add(x *partition) {
+	p.byKey[x.key] = x
+	p.place(x, x.numbers())
 	p.nextID = max(p.nextID, x.id+1)
 	p.order = append(p.order, x)
 	p.added.Add(1)
@@ -189,7 +204,7 @@ func (p *partitions) unread() []*partition {
 	p.dropped = slices.DeleteFunc(p.dropped, func(x *partition) bool {
 		if x.readers == 0 {
 			free = append(free, x)
-			for _, bucket := range x.buckets {
+			for _, bucket := range x.numbers() {
 				delete(p.byBucket, bucket)
 			}
 			return true
@@ -203,7 +218,7 @@ func (p *partitions) unread() []*partition {
 func bucketsOf(list []*partition) []int32 {
 	numbers := make([]int32, 0, len(list))
 	for _, x := range list {
-		numbers = append(numbers, x.buckets...)
+		numbers = append(numbers, x.numbers()...)
 	}
 	slices.Sort(numbers)
 	return numbers
@@ -274,7 +289,7 @@ func (t *table) errPartitionGone(number int32) error {
 
 // describe gives a partition in the form that is stored and shown.
 func (p *partitions) describe(x *partition) (*model.Partition, error) {
-	described := &model.Partition{ID: x.id, Buckets: x.buckets, Created: x.created, Values: make([]any, len(p.fields))}
+	described := &model.Partition{ID: x.id, Buckets: x.numbers(), Created: x.created, Values: make([]any, len(p.fields))}
 	for i, field := range p.fields {
 		var err error
 		if described.Values[i], err = model.FormatValue(field.Type, x.values[i]); err != nil {

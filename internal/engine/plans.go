@@ -126,9 +126,10 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 func (t *table) fix(scan Scan, chosen choice, l *lease) (ranges map[int32]model.Range, err error) {
 	scan.Buckets = chosen.numbers
 	if scan.hasState(t) {
-		if l.states, err = t.fixState(scan.Buckets, scan.To.Kind == BoundNever); err != nil {
+		if l.states, err = t.fixState(scan.Buckets, chosen.named, scan.To.Kind == BoundNever); err != nil {
 			return nil, err
 		}
+		scan.Buckets = l.states.numbers()
 	}
 	return t.resolvePinned(scan, l)
 }

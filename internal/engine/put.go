@@ -108,6 +108,9 @@ func (p *Put) Send(ctx context.Context, header []byte, body [][]byte, sequence *
 			r.hash ^= p.keyed.form
 		}
 	}
+	if p.router.hasher != nil {
+		r.routed = p.table.routing()
+	}
 	if r.parts, err = p.route(batches); err != nil {
 		p.engine.budget.Release(bytes)
 		return nil, err

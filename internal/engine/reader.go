@@ -50,6 +50,9 @@ type source struct {
 	cursor *streams.Cursor
 	// next is where to go on, to is where the read ends.
 	next, to int64
+	// before is the source that this one waits for, up to the offset splitAt; nil for none.
+	before  *source
+	splitAt int64
 }
 
 // piece is rows of a stored batch that are ready to be sent. A batch that was cut lies on the heap
@@ -114,7 +117,7 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 	r.let = chosen.release
 	if r.later, err = t.newLaterBuckets(scan, chosen.next); err == nil {
 		r.scan.Buckets = chosen.numbers
-		err = r.open()
+		err = r.open(chosen.named)
 	}
 	if err == nil && scan.Plan != "" {
 		r.detach, err = e.plans.attach(scan.Plan)
@@ -126,8 +129,8 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 	return r, nil
 }
 
-// open finds what there is to read.
-func (r *Reader) open() (err error) {
+// open finds what there is to read; named says that the scan names its buckets.
+func (r *Reader) open(named bool) (err error) {
 	t := r.table
 	if r.scan.View == ViewBeforeAfter {
 		if r.changes, err = newBeforeAfter(t, r.scan); err != nil {
@@ -137,9 +140,12 @@ func (r *Reader) open() (err error) {
 	} else if r.projection, err = t.project(r.scan); err != nil {
 		return err
 	}
-	state, err := r.engine.stateOf(t, r.scan)
+	state, err := r.engine.stateOf(t, r.scan, named)
 	if err != nil {
 		return err
+	}
+	if state != nil {
+		r.scan.Buckets = state.numbers()
 	}
 	ranges, err := t.resolveView(r.scan, state)
 	if err != nil {
@@ -149,6 +155,7 @@ func (r *Reader) open() (err error) {
 		r.sources = append(r.sources, &source{number: number, next: covered.From, to: covered.To})
 	}
 	slices.SortFunc(r.sources, func(a, b *source) int { return int(a.number - b.number) })
+	r.linkSources()
 	if state == nil {
 		return nil
 	}
@@ -205,7 +212,9 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		}
 		// Before looking: what is published after this wakes the wait.
 		published := r.table.published.Wait()
-		r.addLater()
+		if err := r.addLater(); err != nil {
+			return Chunk{}, err
+		}
 		found, err := r.advance()
 		if err != nil {
 			return Chunk{}, err
@@ -233,32 +242,6 @@ func (r *Reader) await(ctx context.Context, published <-chan struct{}) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return nil
-}
-
-// stopFollowing makes a read that follows one that ends with what is readable now, once the engine
-// drains: streams that were open before may go on writing.
-func (r *Reader) stopFollowing() error {
-	select {
-	case <-r.engine.draining:
-	default:
-		return nil
-	}
-	if !r.follow {
-		return nil
-	}
-	r.addLater()
-	for _, s := range slices.Clone(r.sources) {
-		rows, err := r.table.readable(s.number)
-		if err != nil && r.letGo(s) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		s.to = max(s.next, rows.To)
-	}
-	r.follow, r.word = false, EndDraining
 	return nil
 }
 
@@ -317,6 +300,9 @@ func (r *Reader) advance() (found bool, err error) {
 
 // step gives the next stored batch with rows of one bucket, or nil at the end of what is there.
 func (r *Reader) step(s *source) (*streams.Stored, error) {
+	if waits, err := s.waits(r); waits || err != nil {
+		return nil, err
+	}
 	to := s.to
 	if r.follow {
 		to = 1 << 62

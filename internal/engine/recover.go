@@ -228,32 +228,38 @@ func (e *Engine) loadTable(entry string, extents extentSet, lost bool) error {
 // adopt opens every bucket of a table of which the commit file does not know how far it counts.
 func (e *Engine) adopt(t *table) error {
 	definition := t.definition.Load()
+	var numbers []int32
 	for _, entry := range e.list(t.dir()) {
-		number, err := strconv.ParseInt(entry, 10, 32)
-		if err != nil || t.isGone(int32(number)) {
-			continue
+		if number, err := strconv.ParseInt(entry, 10, 32); err == nil && !t.isGone(int32(number)) {
+			numbers = append(numbers, int32(number))
 		}
-		options, err := t.bucketOptions(int32(number))
+	}
+	slices.Sort(numbers) // a bucket that split from another one needs that to be open
+	for _, number := range numbers {
+		options, err := t.bucketOptions(number)
 		if err != nil {
 			return err
 		}
-		log, err := streams.OpenBucket(definition, int32(number), nil, options)
+		log, err := streams.OpenBucket(definition, number, nil, options)
 		if err != nil {
 			return err
 		}
-		log.Trim(t.starts[int32(number)])
-		b := &bucket{Bucket: log, table: t, number: int32(number)}
+		log.Trim(t.starts[number])
+		b := &bucket{Bucket: log, table: t, number: number}
 		if t.keyed != nil {
-			if err := t.openKeyed(b); err != nil {
+			if err = t.openParent(b); err == nil {
+				err = t.openKeyed(b)
+			}
+			if err != nil {
 				return errors.Join(err, log.Close(err))
 			}
 		}
 		if b.keyed != nil {
 			b.openIndexes(definition)
 		}
-		t.buckets[int32(number)] = b
+		t.buckets[number] = b
 		if extent, any := log.Extent(); any {
-			t.extents[int32(number)] = extent
+			t.extents[number] = extent
 		}
 	}
 	return nil

@@ -15,8 +15,10 @@ type request struct {
 	put *Put
 	// parts are the rows, by bucket; the committer takes the batches over.
 	parts []part
-	rows  int64
-	bytes int64 // held of the byte budget until the request is done
+	// routed is the routing that the parts were made by; nil where rows are not routed by a bucket key.
+	routed *routing
+	rows   int64
+	bytes  int64 // held of the byte budget until the request is done
 	// fault is why the partitions that the rows need cannot be made; nil if they can.
 	fault error
 	// sequence and hash are for exactly-once; nil for none.

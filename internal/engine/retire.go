@@ -18,6 +18,12 @@ const (
 	indexShareKept, indexShareOf = 3, 4
 )
 
+// dueBucket is a bucket whose rows were retired as a retention asks for.
+type dueBucket struct {
+	bucket    *bucket
+	retention streams.Retention
+}
+
 // retireAll moves the live rows of the oldest parts of primary-key tables below their logs, where the options
 // want their segments to go or their indexes to be smaller, and removes the segments.
 func (e *Engine) retireAll(ctx context.Context, now time.Time) {
@@ -35,15 +41,18 @@ func (e *Engine) retireAll(ctx context.Context, now time.Time) {
 }
 
 func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error {
+	t.keyed.upkeep.Lock()
+	defer t.keyed.upkeep.Unlock()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(t.keyed.cold.closing, stop)()
 	options := t.options.Load()
 	bounded := options.TTL > 0 || options.MaxBytes > 0 || options.IndexMaxBytes > 0
 	var errs []error
+	var due []dueBucket
 	for _, number := range t.numbers() {
 		// Without bounds, only what was cut off is brought to its end, and that in buckets that are used.
-		if !t.written(number) || !bounded && !t.isOpen(number) {
+		if !t.holds(number) || !bounded && !t.isOpen(number) {
 			continue
 		}
 		b, err := t.bucket(number)
@@ -53,20 +62,35 @@ func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error
 		if err != nil {
 			return err
 		}
-		for _, retention := range t.retentions(number, t.retention(now)) {
-			before, err := b.retireBefore(retention)
-			if err == nil {
-				err = e.retireBucket(ctx, b, before)
-			}
-			if err == nil {
-				err = e.removeRetired(ctx, b, retention)
-			}
-			if err != nil && !t.isGone(number) {
-				errs = append(errs, fmt.Errorf("bucket %d: %w", number, err))
-			}
+		retired, err := e.retireRows(ctx, b, now)
+		due = append(due, retired...)
+		errs = append(errs, err)
+	}
+	// Behind all of them: a bucket that split from another one may have had the last live rows of a segment of that.
+	for _, x := range due {
+		if err := e.removeRetired(ctx, x.bucket, x.retention); err != nil && !t.isGone(x.bucket.number) {
+			errs = append(errs, fmt.Errorf("bucket %d: %w", x.bucket.number, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// retireRows moves the rows of a bucket below its log that are due, and gives how far that has come.
+func (e *Engine) retireRows(ctx context.Context, b *bucket, now time.Time) (due []dueBucket, err error) {
+	t := b.table
+	var errs []error
+	for _, retention := range t.retentions(b.number, t.retention(now)) {
+		before, err := b.retireBefore(retention)
+		if err == nil {
+			err = e.retireBucket(ctx, b, before)
+		}
+		if err == nil {
+			due = append(due, dueBucket{b, retention})
+		} else if !t.isGone(b.number) {
+			errs = append(errs, fmt.Errorf("bucket %d: %w", b.number, err))
+		}
+	}
+	return due, errors.Join(errs...)
 }
 
 // retention gives what of the log of each bucket the options of the table let go.
@@ -82,7 +106,7 @@ func (t *table) retention(now time.Time) streams.Retention {
 // retireBefore gives the offset below which rows are due to be retired.
 func (b *bucket) retireBefore(r streams.Retention) (before int64, err error) {
 	if r.Before > 0 || r.Bytes > 0 {
-		if before, err = b.Due(r); err != nil {
+		if before, err = b.dueHistory(r); err != nil {
 			return 0, err
 		}
 	}
@@ -104,6 +128,10 @@ func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) erro
 	}
 	if !b.retires {
 		cold, err := b.table.openCold(true)
+		if err == nil {
+			definition := b.table.definition.Load()
+			cold, err = b.table.coldOf(definition, cold, b.number, b.table.sharedOptions(definition, b.number))
+		}
 		if err != nil {
 			return err
 		}
@@ -136,12 +164,12 @@ func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) erro
 
 // removeRetired removes the segments that may go and whose live rows are retired.
 func (e *Engine) removeRetired(ctx context.Context, b *bucket, r streams.Retention) error {
-	boundary := b.keyed.Stats().Boundary
-	if boundary <= b.Start() {
-		return nil
+	needed, err := b.table.needed(b)
+	if err != nil || needed <= b.Start() {
+		return err
 	}
-	if r.Until == 0 || boundary < r.Until {
-		r.Until = boundary
+	if r.Until == 0 || needed < r.Until {
+		r.Until = needed
 	}
 	due, err := b.Due(r)
 	if err != nil || due <= b.Start() && !b.Sealing() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -88,8 +89,19 @@ func wantTable(t *testing.T, e *Engine, want keyedState) {
 }
 
 // TestRetention removes the segments of a primary-key table on a real disk: the table stays as it is, over
-// restarts with an index file and without, a drop and an undrop.
+// restarts with an index file and without, a drop and an undrop, and growths in between.
 func TestRetention(t *testing.T) {
+	t.Run("two buckets", func(t *testing.T) { testRetention(t, func(int64, *Engine) {}) })
+	t.Run("growing", func(t *testing.T) {
+		testRetention(t, func(round int64, e *Engine) {
+			if round == 1 || round == 3 {
+				growTable(t, e, "t")
+			}
+		})
+	})
+}
+
+func testRetention(t *testing.T, between func(round int64, e *Engine)) {
 	folder := t.TempDir()
 	disk, err := vfs.NewDisk(folder)
 	if err != nil {
@@ -102,6 +114,7 @@ func TestRetention(t *testing.T) {
 	createKeyed(t, e, "t", 2, map[string]string{"log.max-bytes": "1MiB", "log.durability": "os"})
 	state := keyedState{}
 	for round := range int64(6) {
+		between(round, e)
 		writeGenerations(t, e, round*15, round*15+15, state)
 		e.Maintain(t.Context())
 		wantTable(t, e, state)
@@ -111,9 +124,12 @@ func TestRetention(t *testing.T) {
 			e = open(t, options)
 		case 2:
 			closeEngine(t, e)
-			id := e.catalog.lookup(name(t, "t")).dir()
-			for _, file := range []string{"keys-0.index", "keys-1.index"} {
-				if err := os.Remove(folder + "/" + id + "/" + file); err != nil {
+			files, err := filepath.Glob(folder + "/" + e.catalog.lookup(name(t, "t")).dir() + "/keys-*.index")
+			if err != nil || len(files) == 0 {
+				t.Fatalf("%d index files, %v", len(files), err)
+			}
+			for _, file := range files {
+				if err := os.Remove(file); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -117,9 +117,9 @@ func (r *router) choosePartitions(sticky int32) error {
 			}
 			r.known[x.key] = x
 		}
-		buckets := r.table.definition.Load().Buckets
+		buckets, list := r.table.definition.Load().Buckets, x.numbers()
 		if x.id != 0 {
-			buckets = int32(len(x.buckets))
+			buckets = int32(len(list))
 		}
 		first, count := int32(0), buckets
 		if r.hasher == nil {
@@ -128,7 +128,7 @@ func (r *router) choosePartitions(sticky int32) error {
 		for index := first; index < first+count; index++ {
 			at := place{partition: x, index: index, bucket: -1}
 			if x.id != 0 {
-				at.bucket = x.buckets[index]
+				at.bucket = list[index]
 			}
 			r.places = append(r.places, at)
 		}

@@ -23,6 +23,7 @@ type expiry struct {
 	engine  *Engine
 	table   *table
 	put     *Put
+	routed  *routing
 	columns []int // the key, as the put has it
 	builder *arrowipc.Builder
 	hasher  *arrowipc.RowHasher
@@ -54,7 +55,7 @@ func (e *Engine) expireTable(ctx context.Context, t *table, before int64) error 
 		return err
 	}
 	for _, number := range t.numbers() {
-		if !t.written(number) {
+		if !t.holds(number) {
 			continue
 		}
 		b, err := t.bucket(number)
@@ -82,7 +83,7 @@ func (e *Engine) newExpiry(t *table, before int64) (*expiry, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &expiry{engine: e, table: t, columns: columns, builder: arrowipc.NewBuilder(layout), before: before, column: -1}
+	x := &expiry{engine: e, table: t, routed: t.routing(), columns: columns, builder: arrowipc.NewBuilder(layout), before: before, column: -1}
 	x.put = &Put{engine: e, table: t, level: t.level(), keyed: &keyedPut{columns: columns, layout: layout, delete: true}}
 	if x.hasher, err = hasherOf(layout, definition.PrimaryKey); err != nil {
 		return nil, err
@@ -225,7 +226,7 @@ func (x *expiry) delete(ctx context.Context, b *bucket) error {
 		if p.hashes, err = x.hasher.Hash(p.batch, nil); err != nil {
 			return err
 		}
-		if err := x.engine.submitChanges(ctx, x.put, p); err != nil {
+		if err := x.engine.submitChanges(ctx, x.put, x.routed, p); err != nil {
 			return err
 		}
 		x.picks, x.expected = x.picks[n:], x.expected[n:]
@@ -235,8 +236,8 @@ func (x *expiry) delete(ctx context.Context, b *bucket) error {
 }
 
 // submitChanges sends rows that the server itself has made, and waits until they are stored.
-func (e *Engine) submitChanges(ctx context.Context, put *Put, parts ...part) error {
-	r := &request{table: put.table, put: put, level: put.level, parts: parts}
+func (e *Engine) submitChanges(ctx context.Context, put *Put, routed *routing, parts ...part) error {
+	r := &request{table: put.table, put: put, level: put.level, parts: parts, routed: routed}
 	for _, p := range parts {
 		r.rows, r.bytes = r.rows+p.batch.Rows, r.bytes+int64(len(p.batch.Body))
 	}

@@ -55,8 +55,9 @@ type Scan struct {
 	// Partitions bounds the scan to the partitions that have any of these values; not all partition columns
 	// have to be named. nil means all.
 	Partitions []PartitionValues
-	// LaterFrom, in a scan that follows Buckets, makes it read all buckets too that are numbered from there on,
-	// also those that appear later; 0: none. A scan that follows and does not name buckets reads all that appear.
+	// Later says which buckets that the table gets later a read that follows has too. These are the ones from the
+	// number LaterFrom on; 0: those that are not there when the read is opened.
+	Later     LaterBuckets
 	LaterFrom int32
 	// Limit is the largest number of rows of the whole scan; 0 means no limit unless HasLimit.
 	Limit    int64

@@ -17,11 +17,40 @@ import (
 // nothing of it.
 type tableState map[int32]*pkstore.Snapshot
 
-// fixState takes the state of buckets; nil means all. Who follows does without those that were dropped.
-func (t *table) fixState(buckets []int32, follows bool) (tableState, error) {
-	if buckets == nil {
-		buckets = t.numbers()
+// fixState takes the state of buckets, which the caller has named or not; nil means all. Who follows does without
+// those that were dropped.
+func (t *table) fixState(buckets []int32, named, follows bool) (tableState, error) {
+	for {
+		r := t.routing()
+		numbers := buckets
+		if !named {
+			numbers = t.wholePartitions(buckets)
+		}
+		state, err := t.fixRouted(r, numbers, follows)
+		if err != nil || state != nil {
+			return state, err
+		}
 	}
+}
+
+// wholePartitions gives all buckets of the partitions that some belong to: they may have got some more. nil stands
+// for all of the table.
+func (t *table) wholePartitions(buckets []int32) []int32 {
+	if t.partitions == nil || buckets == nil {
+		return t.numbers()
+	}
+	seen := map[*partition]bool{}
+	var list []*partition
+	for _, number := range buckets {
+		if x := t.partitions.of(number); x != nil && !seen[x] {
+			seen[x], list = true, append(list, x)
+		}
+	}
+	return bucketsOf(list)
+}
+
+// fixRouted is fixState of a table with that routing; nil where it has grown meanwhile.
+func (t *table) fixRouted(r *routing, buckets []int32, follows bool) (tableState, error) {
 	opened := make(map[int32]*bucket, len(buckets))
 	for _, number := range buckets {
 		b, err := t.bucket(number)
@@ -36,6 +65,9 @@ func (t *table) fixState(buckets []int32, follows bool) (tableState, error) {
 	state := make(tableState, len(opened))
 	t.keyed.publishing.Lock()
 	defer t.keyed.publishing.Unlock()
+	if t.routed.Load() != r {
+		return nil, nil
+	}
 	for number, b := range opened {
 		state[number] = b.keyed.Snapshot()
 	}

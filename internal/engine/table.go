@@ -26,6 +26,10 @@ type table struct {
 	// definition and options are replaced as a whole when the table is altered.
 	definition atomic.Pointer[model.Table]
 	options    atomic.Pointer[model.Options]
+	// routed is where rows go by their bucket key; nil for the moment in which a primary-key table grows. See router.
+	routed atomic.Pointer[routing]
+	// parents are those of buckets that split from others, for consumer groups.
+	parents atomic.Pointer[groupParents]
 	// published wakes followers.
 	published model.Notifier
 	producers producers
@@ -53,11 +57,16 @@ type bucket struct {
 	*streams.Bucket
 	table  *table
 	number int32
+	// parent is the bucket that this one split from as split says, whose log its history begins in; nil for none,
+	// and in a log table.
+	parent *bucket
+	split  model.Split
 	// group is the newest group that touched the bucket; for the committer alone.
 	group *group
 	// keyed is the state of a bucket of a primary-key table; nil in a log table.
 	keyed *pkstore.Bucket
-	// indexed is the offset up to which the index file goes; for the maintenance.
+	// indexed is the offset up to which the index file goes; −1: the file does not fit any more. For who holds
+	// keyedTable.upkeep, as retires.
 	indexed int64
 	// usedAt is when the maintenance last saw that the bucket was used, rests that it has nothing more to give
 	// back since; for the maintenance.
@@ -67,7 +76,7 @@ type bucket struct {
 	// write; for the committer.
 	holding bool
 	written int64
-	// retires says that keyed has a store for retired rows; for who opens the bucket, then for the maintenance.
+	// retires says that keyed has a store for retired rows.
 	retires bool
 	// indexes are the secondary indexes of keyed.
 	indexes bucketIndexes
@@ -93,6 +102,7 @@ func newTable(e *Engine, record *tableRecord) (*table, error) {
 		return nil, err
 	}
 	t.producers.table, t.groups.table = t, t
+	t.routed.Store(&routing{record.definition.Buckets})
 	if err := t.define(record.definition); err != nil {
 		return t, err
 	}
@@ -117,6 +127,7 @@ func (t *table) define(definition *model.Table) error {
 	}
 	t.options.Store(&options)
 	t.definition.Store(definition)
+	t.parents.Store(parentsOf(definition))
 	for _, b := range t.opened() {
 		b.Define(definition)
 		if options.Compression.Codec != "" {
@@ -200,6 +211,9 @@ func (t *table) open(number int32, at streams.Extent) (*bucket, error) {
 	if t.keyed == nil {
 		return b, nil
 	}
+	if err := t.openParent(b); err != nil {
+		return nil, errors.Join(err, log.Close(err))
+	}
 	if err := t.openKeyed(b); err != nil {
 		err = fmt.Errorf("open bucket %d of table %s: %w", number, definition.Name, err)
 		return nil, errors.Join(err, log.Close(err))
@@ -233,7 +247,8 @@ func (t *table) nextOffset(number int32) (next int64, written bool) {
 // readable gives the range of offsets of a bucket that can be read.
 func (t *table) readable(number int32) (model.Range, error) {
 	if !t.written(number) {
-		return model.Range{}, nil
+		first := t.definition.Load().First(number)
+		return model.Range{From: first, To: first}, nil
 	}
 	b, err := t.bucket(number)
 	if err != nil {
@@ -245,7 +260,7 @@ func (t *table) readable(number int32) (model.Range, error) {
 // end is the offset behind what readers of a bucket see: of a primary-key table, in its state.
 func (t *table) end(number int32) (int64, error) {
 	rows, err := t.readable(number)
-	if err != nil || t.keyed == nil || rows.To == 0 {
+	if err != nil || t.keyed == nil || !t.isOpen(number) {
 		return rows.To, err
 	}
 	b, err := t.bucket(number)

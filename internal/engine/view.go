@@ -37,13 +37,13 @@ func (s Scan) hasState(t *table) bool {
 }
 
 // stateOf gives the state that a scan reads: that of its plan, or that of this moment; nil for a scan
-// of the log.
-func (e *Engine) stateOf(t *table, scan Scan) (tableState, error) {
+// of the log. named says that the scan has named its buckets.
+func (e *Engine) stateOf(t *table, scan Scan, named bool) (tableState, error) {
 	if !scan.hasState(t) {
 		return nil, nil
 	}
 	if scan.Plan == "" {
-		return t.fixState(scan.Buckets, scan.To.Kind == BoundNever)
+		return t.fixState(scan.Buckets, named, scan.To.Kind == BoundNever)
 	}
 	state, err := e.plans.stateOf(t, scan.Plan)
 	if err != nil || scan.Buckets == nil {
@@ -66,9 +66,13 @@ func (e *Engine) nameBuckets(t *table, scan *Scan) error {
 		return nil
 	}
 	state, err := e.plans.stateOf(t, scan.Plan)
-	scan.Buckets = slices.AppendSeq(make([]int32, 0, len(state)), maps.Keys(state))
-	slices.Sort(scan.Buckets)
+	scan.Buckets = state.numbers()
 	return err
+}
+
+// numbers gives the buckets of a state, ascending; never nil.
+func (s tableState) numbers() []int32 {
+	return slices.AppendSeq(make([]int32, 0, len(s)), slices.Values(slices.Sorted(maps.Keys(s))))
 }
 
 // stateOf gives the state that a plan of the table has fixed.

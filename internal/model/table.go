@@ -20,6 +20,12 @@ type Table struct {
 	SchemaVersion int32
 	// Buckets is the number of buckets, 1..65536; in a partitioned table that of each new partition.
 	Buckets int32
+	// CreatedBuckets is the number of buckets before the table grew; 0 where it never did.
+	CreatedBuckets int32
+	// Splits say of each bucket that the table got by growing where its rows come from. A table whose rows are
+	// not routed by a bucket key has none: a bucket more is an empty one. In partitions, such a one begins at 0 and
+	// tells in whose partition it is.
+	Splits map[int32]Split
 	// BucketKey are the columns whose hash chooses a row's bucket; empty: batches stick to one
 	// bucket and rotate by size.
 	BucketKey []string
@@ -39,6 +45,8 @@ type Table struct {
 	Comments map[string]string
 	// CreatedAt is when the table was made, UTC.
 	CreatedAt time.Time
+
+	children map[int32][]int32 // by parent, of Splits
 }
 
 // BucketsMax bounds Table.Buckets.

@@ -288,6 +288,26 @@ def test_tables_and_databases(db: hr.Database) -> None:
     assert "shop" not in db.databases()
 
 
+def test_a_table_grows_while_it_is_read_and_written(db: hr.Database) -> None:
+    table = db.create_table("t", IDS, buckets=2, bucket_key=["id"])
+    table.append(id_batch(0, 100))
+    before = table.positions().latest
+    with table.subscribe(start="earliest") as subscription, table.writer() as writer:
+        writer.write(id_batch(100, 100))
+        assert table.alter(buckets=8, options={"log.ttl": "7d"}).bucket_count == 8
+        writer.write(id_batch(200, 100))
+        seen: list[int] = []
+        for batch in subscription:
+            seen += batch.to_arrow()["id"].to_pylist()
+            if len(seen) == 300:
+                break
+    assert sorted(seen) == list(range(300))
+    assert table.count() == 300
+    assert sorted(table.scan().to_arrow()["id"].to_pylist()) == list(range(300))
+    later = table.scan(start=before).to_arrow()["id"].to_pylist()
+    assert sorted(later) == list(range(100, 300))
+
+
 def test_altering_and_truncating(db: hr.Database) -> None:
     table = db.create_table("t", IDS, options={"log.ttl": "1d"})
     assert table.options == {"log.ttl": "1d"}
@@ -296,6 +316,9 @@ def test_altering_and_truncating(db: hr.Database) -> None:
     )
     with pytest.raises(hr.BadRequest, match="log.tll"):
         table.alter(options={"log.tll": "7d"})
+    with pytest.raises(hr.BadRequest, match="set_buckets is 3"):
+        table.alter(buckets=3, options={"log.ttl": "9d"})
+    assert table.refresh().options["log.ttl"] == "7d"
     table.append(id_batch(0, 10))
     middle = table.scan(limit=4)
     middle.to_arrow()

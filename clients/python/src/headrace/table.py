@@ -383,16 +383,26 @@ class Table(KeyedCalls, PartitionCalls):
 
     # Changing --------------------------------------------------------------------------------
 
-    def alter(self, *, options: Mapping[str, str | int]) -> Table:
-        """Set table options, all or nothing; gives the table itself.
+    def alter(
+        self, *, options: Mapping[str, str | int] | None = None, buckets: int | None = None
+    ) -> Table:
+        """Change the table, all or nothing; gives the table itself.
+
+        Args:
+            options: table options to set.
+            buckets: the number of buckets: 2, 4, 8 … times as many as there are. Readers and
+                writers go on, and no row is moved.
 
         Example:
             >>> db["web.clicks"].alter(options={"log.ttl": "7d"}).options["log.ttl"]
             '7d'
         """
-        return self._alter(
-            *({"set_option": {"name": n, "value": str(value)}} for n, value in options.items())
-        )
+        changes: list[Mapping[str, Any]] = [
+            {"set_option": {"name": n, "value": str(value)}} for n, value in (options or {}).items()
+        ]
+        if buckets is not None:
+            changes.append({"set_buckets": buckets})
+        return self._alter(*changes)
 
     def _alter(self, *changes: Mapping[str, Any]) -> Table:
         body = {"table": self.name, "changes": list(changes)}
