@@ -15,6 +15,7 @@ var features = []string{
 	"log_tables", "producers", "plans", "follow", "projection", "system_columns", "acks.group", "acks.end", "trash",
 	"keyed_tables", "partial_update", "changelog", "rows+changelog", "before-after", "lookup", "lookup.insert_missing", "indexes", "groups",
 	"partitions",
+	"filter", "filter.sql", "filter.json", "filter.substrait", "lookup.filter",
 }
 
 type noFields struct{}

@@ -89,7 +89,7 @@ func TestBadTicketsAreRefused(t *testing.T) {
 		`{"scan":{"table":"t","typo":1}}`: codes.InvalidArgument, `{"put":{"table":"t"}}`: codes.InvalidArgument,
 		`{"scan":{"table":"t","from":{"0":11}}}`: codes.OutOfRange, `{"scan":{"table":"t","buckets":[1]}}`: codes.InvalidArgument,
 		`{"scan":{"table":"t","from":{"table_id":"other","offsets":{}}}}`: codes.FailedPrecondition,
-		`{"scan":{"table":"t","plan":"none"}}`:                            codes.Aborted, `{"scan":{"table":"t","filter":{"sql":"id > 1"}}}`: codes.Unimplemented,
+		`{"scan":{"table":"t","plan":"none"}}`:                            codes.Aborted, `{"scan":{"table":"t","filter":{"sql":"nope > 1"}}}`: codes.InvalidArgument,
 	} {
 		err := s.follow(t.Context(), []byte(ticket), func(chunk) bool { return true })
 		if status.Code(err) != want || strings.Contains(strings.ToLower(err.Error()), "panic") {

@@ -82,7 +82,7 @@ func planInfo(plan *engine.Plan, request *scanRequest) (*flight.FlightInfo, erro
 		ends.Offsets[bucket] = r.To
 	}
 	rows := plan.Rows
-	if plan.Scan.HasLimit {
+	if plan.Scan.HasLimit && rows >= 0 {
 		rows = min(rows, plan.Scan.Limit)
 	}
 	if plan.Follow {

@@ -83,7 +83,9 @@ func describeSemanticError(err *json.SemanticError, what string, into reflect.Ty
 		return unknown
 	}
 	if own, ok := errors.AsType[*model.Error](err); ok {
-		return model.Errorf(own.Reason, "%s: %s: %s", what, fieldName(err.JSONPointer), own.Text).WithRemedy("%s", own.Remedy)
+		placed := model.Errorf(own.Reason, "%s: %s: %s", what, fieldName(err.JSONPointer), own.Text).WithRemedy("%s", own.Remedy)
+		placed.Details = own.Details
+		return placed
 	}
 	return model.Errorf(model.BadRequest, "%s: %s is %s, want %s", what, fieldName(err.JSONPointer), kindName(err.JSONKind), typeName(err.GoType))
 }

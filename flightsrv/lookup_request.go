@@ -14,6 +14,7 @@ type lookupCommand struct {
 	Carry         bool          `json:"carry"`
 	Prefix        string        `json:"prefix"`
 	Found         string        `json:"found"`
+	Filter        filterValue   `json:"filter"`
 	MinOffsets    *position     `json:"min_offsets"`
 	InsertMissing bool          `json:"insert_missing"`
 	// Keys is an IPC stream with the keys, in a ticket alone.
@@ -34,7 +35,7 @@ func (c *lookupCommand) request(e *engine.Engine) (engine.LookupRequest, error) 
 	columns, paths := columnPaths(c.Columns)
 	request := engine.LookupRequest{
 		Table: table, Columns: columns, Paths: paths, By: columnNames(c.By), Inner: c.How == "inner", Carry: c.Carry,
-		Prefix: c.Prefix, Found: c.Found, InsertMissing: c.InsertMissing,
+		Prefix: c.Prefix, Found: c.Found, InsertMissing: c.InsertMissing, Filter: c.Filter.Expression,
 	}
 	if c.MinOffsets != nil {
 		if err := checkTableID(e, table, c.MinOffsets.TableID); err != nil {

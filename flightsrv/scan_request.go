@@ -17,7 +17,7 @@ import (
 type scanRequest struct {
 	Table           string           `json:"table"`
 	Columns         *[]columnPath    `json:"columns,omitzero"`
-	Filter          jsontext.Value   `json:"filter,omitzero"`
+	Filter          filterValue      `json:"filter,omitzero"`
 	From            bound            `json:"from,omitzero"`
 	To              bound            `json:"to,omitzero"`
 	At              jsontext.Value   `json:"at,omitzero"`
@@ -80,7 +80,7 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 	scan = engine.Scan{
 		Table: table, Columns: columns, Paths: paths, From: r.From.Bound, To: r.To.Bound,
 		View: view, SystemColumns: r.SystemColumns, MessageBytes: int(r.MaxMessageBytes),
-		Compression: compressions[r.Compression], Plan: r.Plan, Later: later, LaterFrom: int32(r.LaterFrom),
+		Compression: compressions[r.Compression], Plan: r.Plan, Filter: r.Filter.Expression, Later: later, LaterFrom: int32(r.LaterFrom),
 	}
 	if r.Limit != nil {
 		scan.Limit, scan.HasLimit = int64(*r.Limit), true
@@ -105,8 +105,6 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 // checkSupported refuses what the interface describes and this version lacks.
 func (r *scanRequest) checkSupported() error {
 	switch {
-	case present(r.Filter):
-		return unsupported("a filter", "Filter the rows in the client")
 	case present(r.At):
 		return unsupported("at (time travel)", `Use "from" and "to"`)
 	}

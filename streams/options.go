@@ -123,3 +123,10 @@ func (p *ReadPool) populate(mapping *vfs.Mapping, position, length int64) error 
 	defer func() { <-p.slots }()
 	return mapping.Populate(position, length)
 }
+
+// populateAlone is populate without reading ahead.
+func (p *ReadPool) populateAlone(mapping *vfs.Mapping, position, length int64) error {
+	p.slots <- struct{}{}
+	defer func() { <-p.slots }()
+	return mapping.PopulateAlone(position, length)
+}

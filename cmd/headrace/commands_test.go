@@ -12,7 +12,7 @@ import (
 func TestUsageErrors(t *testing.T) {
 	c := terminal{t: t, uri: "grpc://127.0.0.1:1"}
 	for _, line := range []string{
-		"scan", "scan t u", "nonsense", "scan t --nonsense", "scan t --limit x", "scan t --limit -1", "scan t --where a>1", "scan t --at x",
+		"scan", "scan t u", "nonsense", "scan t --nonsense", "scan t --limit x", "scan t --limit -1", "scan t --at x",
 		"scan t --view changes", "scan t --from never", "scan t --to tomorrow", "scan t --follow --to now", "scan t --follow --limit 1",
 		"scan t -o xml", "scan t -f -o parquet --output x.parquet", "put t", "put t -", "put t x.doc", "put t x.csv --mode insert", "put t x.csv --mode upsert --delete",
 		"put t x.csv --delete --create", "lookup t",

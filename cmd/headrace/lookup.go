@@ -19,8 +19,8 @@ import (
 
 // lookupFlags are the flags of "lookup".
 type lookupFlags struct {
-	columns, by    []string
-	format, output string
+	columns, by           []string
+	where, format, output string
 }
 
 func (p *program) lookupCommand() *cobra.Command {
@@ -49,6 +49,7 @@ A key without a row gives nothing; the exit code is 1 if none of the keys has on
 	set := command.Flags()
 	set.StringSliceVar(&flags.columns, "columns", nil, "columns to read, in this order; a.b is the field b of the struct a (default: all)")
 	set.StringSliceVar(&flags.by, "by", nil, "columns that the keys have (default: the primary key)")
+	set.StringVar(&flags.where, "where", "", "condition in SQL: rows that do not meet it count as not there (default: none)")
 	set.StringVarP(&flags.format, "format", "o", "", "table, csv, json or jsonl (one object a line), arrow (a stream) or parquet "+
 		"(default: by the name of --output; table on a terminal; else jsonl)")
 	set.StringVar(&flags.output, "output", "", "file to write (default: standard output)")
@@ -60,6 +61,7 @@ type lookupBody struct {
 	Table   string       `json:"table"`
 	Columns []columnPath `json:"columns,omitzero"`
 	By      []string     `json:"by,omitzero"`
+	Filter  sqlFilter    `json:"filter,omitzero"`
 	How     string       `json:"how"`
 }
 
@@ -93,7 +95,7 @@ func (p *program) lookup(ctx context.Context, c *client, table string, texts []s
 	if err != nil {
 		return err
 	}
-	body := lookupBody{Table: table, Columns: wholeColumns(flags.columns), By: flags.by, How: "inner"}
+	body := lookupBody{Table: table, Columns: wholeColumns(flags.columns), By: flags.by, Filter: sqlFilter{flags.where}, How: "inner"}
 	if err := c.findFields(ctx, table, body.Columns); err != nil {
 		return err
 	}

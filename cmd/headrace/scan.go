@@ -30,6 +30,7 @@ the changes to them, --view rows+changelog the rows and then the changes from ex
 add the system columns, of which _change_type says what a row is: +I inserted, -U and +U before and
 after an update, -D deleted. --view before-after has one row a change, with both sides.`,
 		Example: `  headrace scan web.clicks --columns user_id,ts --limit 10
+  headrace scan web.clicks --where "url like '%/checkout%' and user_id is not null"
   headrace scan web.clicks --from 1h -o parquet --output last-hour.parquet
   headrace scan web.clicks --from latest --follow
   headrace scan web.clicks --position-file clicks.position -o jsonl >> clicks.jsonl
@@ -67,12 +68,10 @@ after an update, -D deleted. --view before-after has one row a change, with both
 		"(default: by the name of --output; table on a terminal; else jsonl)")
 	set.StringVar(&flags.output, "output", "", "file to write (default: standard output)")
 	set.BoolVar(&flags.lines, "progress", false, "show progress on standard error")
-	set.StringVar(&flags.where, "where", "", "filter")
+	set.StringVar(&flags.where, "where", "", `rows to read, as a condition in SQL: "age > 3 and name like 'a%'" (default: all)`)
 	set.StringVar(&flags.at, "at", "", "time travel")
 	set.StringVar(&flags.view, "view", "", "what of a table with a primary key to read: rows, changelog, rows+changelog or before-after (default rows)")
-	for _, later := range []string{"where", "at"} {
-		_ = set.MarkHidden(later) // fails for unknown names only
-	}
+	_ = set.MarkHidden("at") // fails for unknown names only
 	return command
 }
 

@@ -41,6 +41,7 @@ type scanTicket struct {
 type scanRequest struct {
 	Table         string           `json:"table"`
 	Columns       *[]columnPath    `json:"columns,omitzero"`
+	Filter        sqlFilter        `json:"filter,omitzero"`
 	From          any              `json:"from,omitzero"`
 	To            any              `json:"to,omitzero"`
 	Buckets       []int32          `json:"buckets,omitzero"`
@@ -49,6 +50,11 @@ type scanRequest struct {
 	View          string           `json:"view,omitzero"`
 	SystemColumns bool             `json:"system_columns,omitzero"`
 	Compression   string           `json:"compression,omitzero"`
+}
+
+// sqlFilter is a filter as a user writes it.
+type sqlFilter struct {
+	SQL string `json:"sql"`
 }
 
 // timeBound is a bound by the time at which rows were stored.
@@ -92,7 +98,7 @@ type scanFlags struct {
 
 // request gives the scan that the flags ask for.
 func (f scanFlags) request(table string, given func(flag string) bool, now time.Time) (scanRequest, error) {
-	request := scanRequest{Table: table, Buckets: f.buckets, View: f.view, Compression: f.compression}
+	request := scanRequest{Table: table, Buckets: f.buckets, View: f.view, Compression: f.compression, Filter: sqlFilter{f.where}}
 	if err := f.check(); err != nil {
 		return request, err
 	}
@@ -130,10 +136,7 @@ func (f scanFlags) request(table string, given func(flag string) bool, now time.
 
 // check refuses what this version does not have, and views that there are not.
 func (f scanFlags) check() error {
-	switch {
-	case f.where != "":
-		return usagef("--where is not available in this version; filter the output instead, such as with -o jsonl and jq")
-	case f.at != "":
+	if f.at != "" {
 		return usagef("--at is not available in this version; use --from and --to")
 	}
 	views := []string{"", "rows", "changelog", stateAndChanges, "before-after"}

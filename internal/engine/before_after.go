@@ -46,10 +46,10 @@ func newBeforeAfter(t *table, scan Scan) (*beforeAfter, error) {
 	return x, err
 }
 
-// convert makes a piece of the rows [from, to) of a stored batch. A change stands at the offset of its
-// last row. Where to parts the two rows of an update, the change is left for later: next is where to
-// go on.
-func (x *beforeAfter) convert(stored *streams.Stored, from, to int64) (p piece, next int64, err error) {
+// convert makes a piece of the rows [from, to) of a stored batch: of those changes of which a row is among
+// kept, ascending indexes in the batch. A change stands at the offset of its last row. Where to parts the
+// two rows of an update, the change is left for later: next is where to go on.
+func (x *beforeAfter) convert(stored *streams.Stored, from, to int64, kept keptRows) (p piece, next int64, err error) {
 	view, err := arrowipc.NewView(&stored.Batch)
 	if err != nil {
 		return piece{}, 0, err
@@ -62,21 +62,29 @@ func (x *beforeAfter) convert(stored *streams.Stored, from, to int64) (p piece, 
 	rows := &gatheredRows{}
 	times := runTimes{stored.Base, runs}
 	var old arrowipc.Pick
+	var oldKept bool
 	next = from
 	for row := int32(from - stored.Base); int64(row) < to-stored.Base; row++ {
 		pick := arrowipc.Pick{View: view, Row: row}
 		kind := model.ChangeType(view.Value(view.Layout().Schema().NumFields()-1, row)[0])
-		switch kind {
-		case model.ChangeUpdateBefore:
-			old = pick
+		keep := kept.has(row)
+		if kind == model.ChangeUpdateBefore {
+			old, oldKept = pick, keep
 			continue
-		case model.ChangeDelete:
+		}
+		keep = keep || oldKept
+		oldKept = false
+		next = stored.Base + int64(row) + 1
+		switch {
+		case !keep:
+			old = arrowipc.Pick{}
+			continue
+		case kind == model.ChangeDelete:
 			x.before, x.after = append(x.before, pick), append(x.after, arrowipc.Pick{})
 		default:
 			x.before, x.after = append(x.before, old), append(x.after, pick)
 		}
 		old = arrowipc.Pick{}
-		next = stored.Base + int64(row) + 1
 		rows.offsets, rows.micros = append(rows.offsets, next-1), append(rows.micros, times.at(int64(row)))
 		if err := x.builder.AppendValue(0, []byte(kind.String())); err != nil {
 			return piece{}, 0, err
@@ -96,13 +104,34 @@ func (x *beforeAfter) convert(stored *streams.Stored, from, to int64) (p piece, 
 	return p, next, nil
 }
 
+// keptRows are the rows that a filter keeps, asked for in ascending order.
+type keptRows struct {
+	all  bool
+	rows []int32
+}
+
+func (k *keptRows) has(row int32) bool {
+	for len(k.rows) > 0 && k.rows[0] < row {
+		k.rows = k.rows[1:]
+	}
+	return k.all || len(k.rows) > 0 && k.rows[0] == row
+}
+
 // prepareChanges makes the changes of the rows [from, to) of a stored batch wait.
 func (r *Reader) prepareChanges(s *source, stored *streams.Stored, from, to int64) error {
+	kept, err := r.keptOf(s, stored, from, to)
+	if err != nil {
+		return err
+	}
+	if !kept.all && len(kept.rows) == 0 && to == stored.Base+stored.Rows {
+		s.next = to
+		return r.progress()
+	}
 	if err := stored.Verify(nil); err != nil {
 		return err
 	}
 	return stored.Use(func() error {
-		p, next, err := r.changes.convert(stored, from, to)
+		p, next, err := r.changes.convert(stored, from, to, kept)
 		if err != nil {
 			return err
 		}
@@ -113,21 +142,32 @@ func (r *Reader) prepareChanges(s *source, stored *streams.Stored, from, to int6
 				s.to = next
 			}
 		}
-		if r.left >= 0 && p.batch.Rows > r.left {
-			if p.batch, err = arrowipc.Slice(p.batch, 0, r.left); err != nil {
-				return err
-			}
-			p.gathered = p.gathered.cut(0, r.left)
-			s.next = p.gathered.offsets[r.left-1] + 1
-		}
-		if r.left >= 0 {
-			r.left -= p.batch.Rows
+		if err := r.limitChanges(s, &p); err != nil {
+			return err
 		}
 		if p.bucket = s.number; p.batch.Rows == 0 {
 			return nil
 		}
+		if r.filtered != nil && s.next > p.gathered.offsets[p.batch.Rows-1] {
+			p.next = s.next
+		}
 		return r.fit(p)
 	})
+}
+
+// limitChanges cuts a piece to what the limit leaves.
+func (r *Reader) limitChanges(s *source, p *piece) (err error) {
+	if r.left >= 0 && p.batch.Rows > r.left {
+		if p.batch, err = arrowipc.Slice(p.batch, 0, r.left); err != nil {
+			return err
+		}
+		p.gathered = p.gathered.cut(0, r.left)
+		s.next = p.gathered.offsets[r.left-1] + 1
+	}
+	if r.left >= 0 {
+		r.left -= p.batch.Rows
+	}
+	return nil
 }
 
 // at gives the append time of a row of the stored batch, µs.

@@ -63,7 +63,7 @@ func (r *Reader) addLater() error {
 			return err
 		}
 		known[number] = true
-		r.sources = append(r.sources, &source{number: number, next: from, to: from})
+		r.sources = append(r.sources, &source{number: number, next: from, to: from, told: from})
 	}
 	r.linkSources()
 	return nil

@@ -314,6 +314,9 @@ func (l *Lookup) findBy(view *arrowipc.View) (model.Offsets, error) {
 	if len(offsets) > 1 {
 		slices.SortStableFunc(l.index.matches, func(a, b pkstore.Match) int { return int(a.Key) - int(b.Key) })
 	}
+	if err := l.dropMatches(); err != nil {
+		return nil, err
+	}
 	l.spread(view)
 	return offsets, nil
 }

@@ -41,6 +41,8 @@ type Lookup struct {
 	// index is for lookups by an index, or by the bucket key as a prefix of the primary key; nil for those
 	// by the primary key.
 	index *lookupIndex
+	// filtered drops rows that were found; nil where there is no filter.
+	filtered *lookupFilter
 
 	hashes   []uint64 // reused
 	found    []arrowipc.Pick
@@ -72,6 +74,9 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 		return nil, err
 	}
 	if err := l.openAnswers(layout); err != nil {
+		return nil, err
+	}
+	if l.filtered, err = t.openLookupFilter(request); err != nil {
 		return nil, err
 	}
 	if request.InsertMissing {
@@ -311,6 +316,11 @@ func (l *Lookup) resolve(ctx context.Context, batch *arrowipc.Batch) (model.Offs
 			if asOf, err = l.find(view); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if l.filtered != nil {
+		if err := l.filtered.drop(l.found); err != nil {
+			return nil, err
 		}
 	}
 	l.choose(view)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/filter"
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -26,6 +27,9 @@ type LookupRequest struct {
 	Prefix string
 	// Found names a bool column behind all others that says whether the key was found; empty: none.
 	Found string
+	// Filter makes rows for which it is not true count as not found; nil: none. It does not go with
+	// InsertMissing.
+	Filter filter.Expression
 	// MinOffsets are waited for, by bucket: an answer shows at least what lies before them.
 	MinOffsets model.Offsets
 	// InsertMissing inserts a row for each key that is not found, with defaults and nulls in the other

@@ -3,6 +3,8 @@ package engine
 import (
 	"slices"
 
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/filter"
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -94,6 +96,9 @@ type pruner struct {
 	partitionsOf *partitions
 	wanted       []*parsedValues
 	all          bool
+	// filter is that of the scan, asked about known, which has the values of one partition; nil: none.
+	filter *filter.Filter
+	known  arrowipc.Statistics
 }
 
 // newPruner reads what a scan says of partitions.
@@ -106,16 +111,37 @@ func (t *table) newPruner(scan Scan) (*pruner, error) {
 		}
 		p.wanted = append(p.wanted, parsed)
 	}
-	return p, nil
+	var err error
+	if p.filter, err = t.bindFilter(scan); p.filter != nil {
+		p.known = arrowipc.Statistics{Rows: 1, Columns: make([]arrowipc.ColumnStatistics, t.log.Schema().NumFields())}
+		for i := range p.known.Columns {
+			p.known.Columns[i].Nulls = -1
+		}
+	}
+	return p, err
 }
 
 // keeps says that a scan may find rows in a partition.
-func (p *pruner) keeps(x *partition) bool { return p.all || matchesAny(p.wanted, x) }
+func (p *pruner) keeps(x *partition) bool { return (p.all || matchesAny(p.wanted, x)) && p.mayMatch(x) }
+
+// mayMatch says that the filter may keep rows of a partition, all of which have its values.
+func (p *pruner) mayMatch(x *partition) bool {
+	if p.filter == nil {
+		return true
+	}
+	for i, column := range p.partitionsOf.columns {
+		p.known.Columns[column] = arrowipc.ColumnStatistics{Min: x.values[i], Max: x.values[i]}
+	}
+	return p.filter.MayMatch(&p.known)
+}
 
 // partitions gives those of the table that the scan may find rows in, in the order in which they were made.
 func (p *pruner) partitions() []*partition {
+	var list []*partition
 	if p.all {
-		return p.partitionsOf.all()
+		list = p.partitionsOf.all()
+	} else {
+		list = p.partitionsOf.matching(p.wanted)
 	}
-	return p.partitionsOf.matching(p.wanted)
+	return slices.DeleteFunc(list, func(x *partition) bool { return !p.mayMatch(x) })
 }

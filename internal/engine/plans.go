@@ -19,7 +19,7 @@ type Plan struct {
 	// Ranges are the offsets to read, by bucket; every bucket of the scan has one. Where the read
 	// follows, To is the end at the time of planning.
 	Ranges map[int32]model.Range
-	// Rows is the number of rows of the plan: those in Ranges, or those of State.
+	// Rows is the number of rows of the plan: those in Ranges, or those of State; −1 where a filter decides.
 	Rows int64
 	// State says that the plan is the state of a primary-key table: its reads name the plan and no
 	// bounds. In ViewRowsAndChangelog, Ranges are the changes behind it.
@@ -93,6 +93,9 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := t.bindFilter(scan); err != nil {
+		return nil, err
+	}
 	id, err := model.NewID(e.options.Clock, e.options.Entropy)
 	if err != nil {
 		return nil, err
@@ -116,8 +119,12 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 		l.end()
 		return nil, err
 	}
+	rows := l.state.PinnedRows
+	if scan.Filter != nil {
+		rows = -1
+	}
 	return &Plan{
-		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Rows: l.state.PinnedRows, State: l.states != nil, Follow: scan.To.Kind == BoundNever,
+		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Rows: rows, State: l.states != nil, Follow: scan.To.Kind == BoundNever,
 		NextBucket: chosen.next, Partitions: t.partitionsOf(ranges), Expires: l.state.Expires, Schema: projection.Schema(), SchemaMessage: projection.SchemaMessage(),
 	}, nil
 }

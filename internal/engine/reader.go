@@ -40,19 +40,25 @@ type Reader struct {
 	marked bool
 	// changes is for ViewBeforeAfter; nil for other views.
 	changes *beforeAfter
-	waiting []piece // parts of a batch that was cut into smaller messages
-	buffers []int   // reused
+	// filtered is for scans with a filter; else nil.
+	filtered *rowFilter
+	waiting  []piece // parts of a batch that was cut into smaller messages
+	buffers  []int   // reused
 }
 
 // source is one bucket of a read.
 type source struct {
 	number int32
 	cursor *streams.Cursor
-	// next is where to go on, to is where the read ends.
-	next, to int64
+	// next is where to go on, to is where the read ends, told is where the client knows it to stand.
+	next, to, told int64
 	// before is the source that this one waits for, up to the offset splitAt; nil for none.
+	// held says that it waited when it was looked at last.
 	before  *source
 	splitAt int64
+	held    bool
+	// time is the append time of the last row that was looked at, µs; kept where there is a filter.
+	time int64
 }
 
 // piece is rows of a stored batch that are ready to be sent. A batch that was cut lies on the heap
@@ -64,10 +70,13 @@ type piece struct {
 	stored *streams.Stored // nil where batch is a copy on the heap
 	times  runTimes        // empty unless system columns are wanted
 	time   int64           // append time of the last row of the stored batch, µs
-	// projection is what makes the message.
+	// projection is what makes the message; nil for one without rows that tells of progress.
 	projection *arrowipc.Projection
-	// gathered tells where rows of a state stand; nil for rows of the log.
+	// gathered tells where rows stand that were gathered, of a state or by a filter; nil for rows that are
+	// neighbours in the log.
 	gathered *gatheredRows
+	// next is where to resume, where that is not behind the last row; else 0.
+	next int64
 }
 
 // Chunk is one message of a read. It is valid until the next call of Reader.Next; what of its body
@@ -140,6 +149,9 @@ func (r *Reader) open(named bool) (err error) {
 	} else if r.projection, err = t.project(r.scan); err != nil {
 		return err
 	}
+	if err := r.openFilter(); err != nil {
+		return err
+	}
 	state, err := r.engine.stateOf(t, r.scan, named)
 	if err != nil {
 		return err
@@ -152,7 +164,7 @@ func (r *Reader) open(named bool) (err error) {
 		return err
 	}
 	for number, covered := range ranges {
-		r.sources = append(r.sources, &source{number: number, next: covered.From, to: covered.To})
+		r.sources = append(r.sources, &source{number: number, next: covered.From, to: covered.To, told: covered.From})
 	}
 	slices.SortFunc(r.sources, func(a, b *source) int { return int(a.number - b.number) })
 	r.linkSources()
@@ -191,6 +203,9 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		if r.ended {
 			return Chunk{}, io.EOF
 		}
+		if err := ctx.Err(); err != nil {
+			return Chunk{}, err
+		}
 		if len(r.waiting) > 0 {
 			return r.send(ctx)
 		}
@@ -215,34 +230,18 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		if err := r.addLater(); err != nil {
 			return Chunk{}, err
 		}
-		found, err := r.advance()
-		if err != nil {
+		switch found, err := r.advance(); {
+		case err != nil:
 			return Chunk{}, err
-		}
-		if found {
-			continue
-		}
-		if !r.follow {
+		case found:
+		case !r.follow:
 			return r.end(r.word), nil
+		default:
+			if err := r.await(ctx, published); err != nil {
+				return Chunk{}, err
+			}
 		}
-		if err := r.await(ctx, published); err != nil {
-			return Chunk{}, err
-		}
 	}
-}
-
-// await waits for rows.
-func (r *Reader) await(ctx context.Context, published <-chan struct{}) error {
-	if err := r.table.err(); err != nil {
-		return err
-	}
-	select {
-	case <-published:
-	case <-r.engine.draining:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
 }
 
 // advanceState makes the next rows of the state wait, until it is read.
@@ -279,6 +278,15 @@ func (r *Reader) position() model.Position {
 // advance looks for the next stored batch, bucket after bucket; a read that follows takes turns, so
 // that no bucket waits for a busier one.
 func (r *Reader) advance() (found bool, err error) {
+	for {
+		if found, err = r.look(); found || err != nil || !r.released() {
+			return found, err
+		}
+	}
+}
+
+// look looks once at every source.
+func (r *Reader) look() (found bool, err error) {
 	for range len(r.sources) {
 		s := r.sources[r.turn]
 		stored, err := r.step(s)
@@ -288,19 +296,27 @@ func (r *Reader) advance() (found bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if r.follow || stored == nil {
+		if stored != nil {
+			err = r.prepare(s, stored)
+		}
+		if stored == nil || r.follow && !r.gathersFrom(s) {
 			r.turn = (r.turn + 1) % len(r.sources)
 		}
 		if stored != nil {
-			return true, r.prepare(s, stored)
+			return true, err
 		}
 	}
-	return false, nil
+	// Nothing more comes to what a filter has gathered.
+	if err = r.flushMatches(); err == nil && r.follow {
+		err = r.progress()
+	}
+	return len(r.waiting) > 0, err
 }
 
 // step gives the next stored batch with rows of one bucket, or nil at the end of what is there.
 func (r *Reader) step(s *source) (*streams.Stored, error) {
-	if waits, err := s.waits(r); waits || err != nil {
+	var err error
+	if s.held, err = s.waits(r); s.held || err != nil {
 		return nil, err
 	}
 	to := s.to
@@ -321,11 +337,16 @@ func (r *Reader) step(s *source) (*streams.Stored, error) {
 		if s.cursor, err = b.Cursor(s.next); err != nil {
 			return nil, err
 		}
+		s.cursor.Skip = r.skips()
 	}
 	for {
 		stored, err := s.cursor.Next(to)
-		if err != nil || stored == nil {
+		if err != nil {
 			return nil, err
+		}
+		s.passSkipped(stored, to)
+		if stored == nil {
+			return nil, nil
 		}
 		if stored.Base+stored.Rows > s.next {
 			return stored, nil
@@ -333,21 +354,29 @@ func (r *Reader) step(s *source) (*streams.Stored, error) {
 	}
 }
 
-// prepare cuts a stored batch to the range, the limit and the size of a message, and checks what
-// will be sent.
+// prepare cuts a stored batch to the range, and makes the rows wait that are wanted, cut to the limit and
+// the size of a message.
 func (r *Reader) prepare(s *source, stored *streams.Stored) error {
 	from, to := s.next, stored.Base+stored.Rows
 	if !r.follow {
 		to = min(to, s.to)
 	}
-	if r.left >= 0 && r.changes == nil {
+	switch {
+	case r.changes != nil:
+		return r.prepareChanges(s, stored, from, to)
+	case r.filtered != nil:
+		return r.prepareMatches(s, stored, from, to)
+	}
+	if r.left >= 0 {
 		to = min(to, from+r.left)
 		r.left -= to - from
 	}
+	return r.prepareRows(s, stored, from, to)
+}
+
+// prepareRows makes the rows [from, to) of a stored batch wait, and checks what will be sent.
+func (r *Reader) prepareRows(s *source, stored *streams.Stored, from, to int64) error {
 	whole := from == stored.Base && to == stored.Base+stored.Rows
-	if r.changes != nil {
-		return r.prepareChanges(s, stored, from, to)
-	}
 	r.buffers = r.projection.AppendBuffers(r.buffers[:0], &stored.Batch)
 	if r.showsChanges() {
 		r.buffers = append(r.buffers, len(stored.Batch.Buffers)-1)
@@ -414,6 +443,9 @@ func (r *Reader) fit(p piece) error {
 		}
 		part := p
 		part.batch, part.offset = batch, p.offset+row
+		if row+batch.Rows < p.batch.Rows {
+			part.next = 0
+		}
 		if p.gathered != nil {
 			part.gathered = p.gathered.cut(row, row+batch.Rows)
 			part.offset = part.gathered.offsets[0]

@@ -34,6 +34,20 @@ func (r *Reader) linkSources() {
 	}
 }
 
+// released says that a source does not wait any more that did when it was looked at: a filter has passed over
+// the rest of the one before it.
+func (r *Reader) released() bool {
+	for _, s := range r.sources {
+		if !s.held {
+			continue
+		}
+		if waits, err := s.waits(r); !waits && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // waits says that rows of the source must not go out yet.
 func (s *source) waits(r *Reader) (bool, error) {
 	if s.before == nil {

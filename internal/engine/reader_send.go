@@ -23,9 +23,17 @@ func (r *Reader) codec(b *arrowipc.Batch) arrowipc.Codec {
 func (r *Reader) send(ctx context.Context) (Chunk, error) {
 	p := r.waiting[0]
 	r.waiting = r.waiting[1:]
+	if p.projection == nil {
+		chunk := Chunk{Message: r.projection.Empty(), Bucket: p.bucket, Offset: p.offset, Next: p.next, Time: p.time}
+		r.tell(&chunk)
+		return chunk, nil
+	}
 	rows := p.batch.Rows
 	chunk := Chunk{Bucket: p.bucket, Offset: p.offset, Rows: rows, Next: p.offset + rows, Time: p.time}
-	if p.gathered != nil {
+	switch {
+	case p.next > 0:
+		chunk.Next = p.next
+	case p.gathered != nil:
 		chunk.Next = p.gathered.offsets[rows-1] + 1
 	}
 	var extra [][][]byte
@@ -42,6 +50,7 @@ func (r *Reader) send(ctx context.Context) (Chunk, error) {
 	if p.stored != nil {
 		chunk.Mapping = p.stored.Mapping()
 	}
+	r.tell(&chunk)
 	r.engine.counters.scanned.Add(rows)
 	return chunk, nil
 }

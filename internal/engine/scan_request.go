@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/headrace/headrace/internal/filter"
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -48,6 +49,9 @@ type Scan struct {
 	// Paths leads, for each of Columns, to a field of structs within it; empty: the column itself. Such a
 	// field is called by all names that lead to it, with dots between them. Not for ViewBeforeAfter.
 	Paths [][]string
+	// Filter keeps the rows for which it is true; nil keeps all. Of ViewBeforeAfter it keeps the changes whose
+	// row it is true for before or after the change.
+	Filter filter.Expression
 	// From and To bound the range, half-open: [From, To). Defaults: earliest, now.
 	From, To Bound
 	// Buckets are the buckets to read; nil means all.
@@ -59,7 +63,8 @@ type Scan struct {
 	// number LaterFrom on; 0: those that are not there when the read is opened.
 	Later     LaterBuckets
 	LaterFrom int32
-	// Limit is the largest number of rows of the whole scan; 0 means no limit unless HasLimit.
+	// Limit is the largest number of rows of the whole scan, those that a filter drops not counted; 0 means no
+	// limit unless HasLimit.
 	Limit    int64
 	HasLimit bool
 	// View says what of a primary-key table is read; a log table has ViewRows alone.

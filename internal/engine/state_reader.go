@@ -113,6 +113,7 @@ type stateReader struct {
 type gatheredRows struct {
 	offsets []int64
 	micros  []int64
+	kinds   []byte // model.ChangeType; nil: they are insertions
 }
 
 func newStateReader(r *Reader, state tableState) (*stateReader, error) {
@@ -167,13 +168,13 @@ func (s *stateReader) advance() (more bool, err error) {
 		if err := s.gather(live); err != nil {
 			return false, err
 		}
-		if len(s.rows.offsets) >= gatherRows || s.builder.Bytes() >= gatherBytes {
+		if s.reader.left == 0 || len(s.rows.offsets) >= gatherRows || s.builder.Bytes() >= gatherBytes {
 			if err := s.flush(); err != nil {
 				return false, err
 			}
 		}
-		if len(s.reader.waiting) > 0 {
-			return true, nil
+		if len(s.reader.waiting) > 0 || s.reader.filtered != nil {
+			return true, nil // with a filter, the caller looks whether anybody still wants the rows
 		}
 	}
 	err = s.flush()
@@ -205,8 +206,15 @@ func (s *stateReader) step() (pkstore.Live, int32, error) {
 	}
 }
 
-// gather appends live rows, at most as many as the limit leaves.
+// gather appends live rows that the filter keeps, at most as many as the limit leaves.
 func (s *stateReader) gather(live pkstore.Live) error {
+	if s.reader.filtered != nil {
+		rows, err := s.matches(live)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		live.Rows = rows
+	}
 	n := live.View.Rows()
 	if live.Rows != nil {
 		n = int64(len(live.Rows))

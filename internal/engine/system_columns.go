@@ -46,7 +46,9 @@ func changeColumn(p piece) [][]byte {
 	const width = 2 // bytes of each text
 	offsets, text := make([]byte, 4*(rows+1)), make([]byte, 0, width*rows)
 	var kinds []byte
-	if p.gathered == nil {
+	if p.gathered != nil {
+		kinds = p.gathered.kinds
+	} else {
 		span := p.batch.Buffers[len(p.batch.Buffers)-1] // the values of the last column
 		kinds = p.batch.Body[span.Offset : span.Offset+span.Length]
 	}
@@ -66,6 +68,9 @@ func (g *gatheredRows) cut(from, to int64) *gatheredRows {
 	part := &gatheredRows{offsets: g.offsets[from:to]}
 	if g.micros != nil {
 		part.micros = g.micros[from:to]
+	}
+	if g.kinds != nil {
+		part.kinds = g.kinds[from:to]
 	}
 	return part
 }

@@ -15,7 +15,7 @@ var (
 	stores = []string{"streams", "pkstore", "lancetier", "replication"}
 	// core packages take their files from vfs.FS, their time from model.Clock and their chance from
 	// who calls, so that a test decides about all three.
-	core = append([]string{"internal/model", "internal/arrowipc", "internal/engine"}, stores...)
+	core = append([]string{"internal/model", "internal/arrowipc", "internal/filter", "internal/engine"}, stores...)
 )
 
 // layers says which packages of ours a folder, and all below it, may import. "" stands for all. A
@@ -28,14 +28,15 @@ var layers = map[string][]string{
 	"internal/config":    words,
 	"internal/tidy":      {},
 	"internal/arrowipc":  {"internal/model"},
+	"internal/filter":    {"internal/model", "internal/arrowipc"},
 	"streams":            common,
 	"pkstore":            common,
 	"lancetier":          common,
 	"replication":        common,
 	"internal/sqlworker": common,
-	"internal/engine":    append(append([]string{"internal/sqlworker"}, common...), stores...),
+	"internal/engine":    append(append([]string{"internal/filter", "internal/sqlworker"}, common...), stores...),
 	"internal/sim":       {""},
-	"flightsrv":          append([]string{"internal/engine", "internal/sqlworker"}, common...),
+	"flightsrv":          append([]string{"internal/engine", "internal/filter", "internal/sqlworker"}, common...),
 	"cmd":                {"flightsrv", "internal"},
 	"e2e":                {"internal/model"},
 	"bench":              {""},

@@ -29,6 +29,22 @@ func (m *Mapping) Bytes() []byte { return m.bytes }
 // touching them does not stall other goroutines. An error has ErrUnreadable in its chain.
 func (m *Mapping) Populate(position, length int64) error { return m.populate(position, length) }
 
+// aloneStep is less than what is taken for a part of a longer read.
+const aloneStep = 192 << 10
+
+// PopulateAlone is Populate for a range that is not part of a longer read, such as one column of many:
+// nothing is read ahead of it.
+func (m *Mapping) PopulateAlone(position, length int64) error {
+	for length > 0 {
+		n := min(length, aloneStep)
+		if err := m.populate(position, n); err != nil {
+			return err
+		}
+		position, length = position+n, length-n
+	}
+	return nil
+}
+
 // Retain takes one more reference. The caller must hold one.
 func (m *Mapping) Retain() { m.refs.Add(1) }
 

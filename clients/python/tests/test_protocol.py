@@ -160,8 +160,12 @@ def test_filters_are_sent_where_the_server_has_them(fake: Fake) -> None:
         table = db.create_table("t", SCHEMA)
         table.scan(filter="id > 3").to_arrow()
         assert fake.scans[-1]["filter"] == {"sql": "id > 3"}
-        with pytest.raises(hr.UnsupportedError, match="SQL text"):
-            table.scan(filter=pa.compute.field("id") > 3)
+        table.scan(filter=pa.compute.field("id") > 3).to_arrow()
+        assert list(fake.scans[-1]["filter"]) == ["substrait"]
+        with pytest.raises(hr.BadRequest, match="filter is a int, want an expression"):
+            table.scan(filter=3)
+        with pytest.raises(hr.ColumnNotFound, match="names a column 'nope'"):
+            table.scan(filter=pa.compute.field("nope") > 3)
 
 
 def test_what_cannot_be_pickled_says_what_to_do(db: hr.Database, table: hr.Table) -> None:

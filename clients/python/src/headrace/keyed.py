@@ -15,7 +15,7 @@ from headrace.errors import BadRequest, Error
 from headrace.keys import Keys, key_batches
 from headrace.pipeline import WriteResult
 from headrace.position import Bound, Position
-from headrace.scan import Scan, ScanSpec
+from headrace.scan import Scan, ScanSpec, check_filter
 from headrace.write import Mode, Writer, append_once
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ class KeyedCalls:
         carry: bool = False,
         prefix: str = "",
         found: str | None = None,
+        filter: Any = None,
         after: Position | None = None,
     ) -> pa.Table:
         """Give the rows of many keys, row for row, in the order of the keys.
@@ -166,6 +167,7 @@ class KeyedCalls:
             carry: put the columns of `keys` before those looked up: a lookup join.
             prefix: put before the names of the columns looked up.
             found: name of a bool column behind all others that says whether the key has a row.
+            filter: rows that it is not true for count as not there; in the forms that `scan` takes.
             after: wait until everything before this position is seen, such as
                 `WriteResult.position`. What this server has acknowledged is seen without it.
 
@@ -185,6 +187,9 @@ class KeyedCalls:
         if how not in ("left", "inner"):
             raise BadRequest(f"how is {how!r}, want 'left' or 'inner'")
         body: dict[str, Any] = {"how": how, "carry": carry, "prefix": prefix, "found": found}
+        checked = check_filter(self._connection, filter, self.schema)
+        if checked is not None:
+            body["filter"] = checked.to_dict()
         if after is not None:
             body["min_offsets"] = after.to_dict()
         return self._look_up(keys, columns, by, body)
@@ -235,6 +240,7 @@ class KeyedCalls:
         stop: Bound = "now",
         columns: Sequence[Column] | None = None,
         *,
+        filter: Any = None,
         limit: int | None = None,
         system_columns: bool = False,
         buckets: Sequence[int] | None = None,
@@ -248,7 +254,8 @@ class KeyedCalls:
                 or a time with its zone.
             stop: behind the last change wanted: `"now"`, or what `start` takes.
             columns: names to return, in this order; None: all.
-            limit: most changes of the whole scan.
+            filter: changes to return, in the forms that `scan` takes; it may name `_change_type`.
+            limit: most changes of the whole scan, after the filter.
             system_columns: add `_bucket`, `_offset` and `_timestamp`.
             buckets: buckets to read; None: all.
 
@@ -263,6 +270,7 @@ class KeyedCalls:
         spec = ScanSpec(
             table=self.name,
             columns=self._choose(columns),
+            filter=check_filter(self._connection, filter, self.schema),
             start=start,
             stop=stop,
             limit=limit,

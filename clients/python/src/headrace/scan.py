@@ -15,6 +15,7 @@ import pyarrow as pa
 from headrace._flight import Connection, GetStream, decode_metadata, encode
 from headrace.columns import Column, as_columns
 from headrace.errors import BadRequest, Error, UnsupportedError
+from headrace.filters import Filter
 from headrace.position import Bound, Position, encode_bound, encode_time
 from headrace.retry import Retry, cut, reopens
 
@@ -38,10 +39,11 @@ class ScanSpec:
         table: full name.
         columns: names to return, in this order, or tuples of the names that lead to fields of
             structs; None: all; empty: row counts only.
+        filter: rows to return: SQL text, or what `Filter.of` gives; None: all.
         start: first row wanted; see `Bound`.
         stop: behind the last row wanted, `"now"` by default.
         at: read the table as it was then; excludes start and stop.
-        limit: most rows of the whole scan; None: no limit.
+        limit: most rows of the whole scan, after the filter; None: no limit.
         system_columns: add `_bucket`, `_offset` and `_timestamp`.
         buckets: buckets to read; None: all.
         view: what of a keyed table is read: its rows now (None), or its `"changelog"`.
@@ -58,7 +60,7 @@ class ScanSpec:
 
     table: str
     columns: Sequence[Column] | None = None
-    filter: str | None = None
+    filter: Filter | str | None = None
     start: Bound = "earliest"
     stop: Bound = "now"
     at: Position | datetime | None = None
@@ -105,7 +107,7 @@ class ScanSpec:
         if self.columns is not None:
             body["columns"] = list(self.columns)
         if self.filter is not None:
-            body["filter"] = {"sql": self.filter}
+            body["filter"] = Filter.of(self.filter).to_dict()
         if self.start != "earliest":
             body["from"] = encode_bound(self.start, "start", ("earliest", "latest", "now"))
         if self.stop != "now":
@@ -301,16 +303,18 @@ class _Run:
         if self._state:
             yield from self._state_endpoint(ticket)
             return
+        given = 0  # rows
         while True:
             try:
-                yield from self._read(ticket)
+                for batch in self._read(ticket):
+                    given += batch.num_rows
+                    yield batch
                 return
             except Error as error:
                 if not reopens(error) or not start:
                     raise
                 self._retry.pause(_retriable(error), threading.Event())
-            done = sum(self._position.offsets[b] - o for b, o in start.items())
-            ticket = self._rest(start, stop, None if left is None else max(0, left - done))
+            ticket = self._rest(start, stop, None if left is None else max(0, left - given))
 
     def _state_endpoint(self, ticket: bytes) -> Iterator[pa.RecordBatch]:
         """Read an endpoint of a state; after a cut again, since the plan keeps the state."""
@@ -415,22 +419,18 @@ def _release(connection: Connection, plan: str | None) -> None:
             connection.actions("CancelPlan", {"plan": plan}, timeout=5.0)
 
 
-def check_filter(connection: Connection, expression: Any) -> str | None:
-    """Give the SQL text of a filter.
+def check_filter(connection: Connection, filter: Any, schema: pa.Schema) -> Filter | None:
+    """Give a filter as it is sent; None stays None.
 
     Raises:
-        UnsupportedError: the server has no filters, or the form is not supported.
+        UnsupportedError: the server has no filters.
+        BadRequest: the expression has something in it that filters do not know.
     """
-    if expression is None:
+    if filter is None:
         return None
     if "filter" not in connection.info.features:
         raise UnsupportedError(
             f"the server at {connection.uri} (headrace {connection.info.version}) has no filters; "
             "read the columns, then filter: scan.to_arrow().filter(expression)"
         )
-    if not isinstance(expression, str):
-        raise UnsupportedError(
-            f"filter is a {type(expression).__name__}; this client sends SQL text only: "
-            "filter=\"age > 3 and name like 'a%'\""
-        )
-    return expression
+    return Filter.of(filter, schema)

@@ -140,12 +140,13 @@ class Table(KeyedCalls, PartitionCalls):
             columns: names to return, in this order; None: all. Columns that are not asked for are
                 not sent. `("a", "b")` or `"a.b"` is the field b of the struct a, returned as a
                 column `a.b`, which is null where a is.
-            filter: SQL text of a predicate, where the server has filters.
+            filter: rows to return: an expression such as `pyarrow.compute.field("age") > 3`, or
+                SQL text such as `"age > 3 and name like 'a%'"`. Other rows are not sent.
             start: first row wanted: `"earliest"`, `"latest"`, a `Position`, offsets by bucket, or
                 a time with its zone. Not for keyed tables: see `changelog`.
             stop: behind the last row wanted: `"now"`, or what `start` takes. Not for keyed tables.
             at: read the table as it was then; excludes start and stop.
-            limit: most rows of the whole scan.
+            limit: most rows of the whole scan, after the filter.
             system_columns: add `_bucket`, `_offset` and `_timestamp`.
             buckets: buckets to read; None: all.
             partitions: values of partition columns, such as `[{"country": "DE"}]`: only the
@@ -155,12 +156,20 @@ class Table(KeyedCalls, PartitionCalls):
 
         Raises:
             ColumnNotFound: the table has no such column; the text names near ones.
-            BadRequest: an argument is out of its range.
+            BadRequest: an argument is out of its range, or the filter cannot be read.
+
+        Example:
+            >>> import pyarrow.compute as pc
+            >>> clicks = db["web.clicks"]
+            >>> clicks.scan(["user_id"], filter=pc.field("user_id") > 1).to_arrow().to_pydict()
+            {'user_id': [2]}
+            >>> clicks.scan(filter="url like '/%' and user_id between 1 and 2").count()
+            2
         """
         spec = ScanSpec(
             table=self.name,
             columns=self._choose(columns),
-            filter=check_filter(self._connection, filter),
+            filter=check_filter(self._connection, filter, self.schema),
             start=start,
             stop=stop,
             at=at,
@@ -175,6 +184,7 @@ class Table(KeyedCalls, PartitionCalls):
     def subscribe(
         self,
         columns: Sequence[Column] | None = None,
+        filter: Any = None,
         *,
         start: Bound = "latest",
         timeout: float | None = None,
@@ -193,6 +203,8 @@ class Table(KeyedCalls, PartitionCalls):
 
         Args:
             columns: names to return, in this order; None: all. See `scan`.
+            filter: rows to give, in the forms that `scan` takes; of a keyed table, `_change_type`
+                may be named too.
             start: `"latest"` (rows stored after this call), `"earliest"` (all rows, then the new
                 ones), a `Position`, offsets by bucket, or a time with its zone.
             timeout: the loop ends after this many seconds without a row; None: never.
@@ -218,6 +230,7 @@ class Table(KeyedCalls, PartitionCalls):
         spec = ScanSpec(
             table=self.name,
             columns=self._choose(columns),
+            filter=check_filter(self._connection, filter, self.schema),
             system_columns=system_columns,
             view="changelog" if self.primary_key else None,
             partitions=None if partitions is None else encode_partitions(partitions),

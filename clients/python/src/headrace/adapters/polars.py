@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from headrace.adapters._lazy import require
+from headrace.adapters.polars_filter import pushed_down
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +23,11 @@ def to_polars(scan: Scan) -> pl.DataFrame:
 
 
 def scan_polars(table: Table, **options: Any) -> pl.LazyFrame:
-    """Give a lazy frame over a table: only the columns that a query uses are sent.
+    """Give a lazy frame over a table: only what a query uses is sent.
+
+    That is its columns, and the rows that its conditions leave, as far as the server knows them:
+    comparisons with values, `is_in`, `is_between`, nulls, beginnings and ends of text. Polars
+    filters again, so that other conditions hold too.
 
     Args:
         table: to read; anew by each `collect`.
@@ -40,6 +45,7 @@ def scan_polars(table: Table, **options: Any) -> pl.LazyFrame:
     most = options.pop("limit", None)
     empty = table.scan(columns, limit=0, **options).schema().empty_table()
     schema = polars.from_arrow(empty).schema
+    has_filters = "filter" in table._connection.info.features
 
     def read(
         with_columns: list[str] | None,
@@ -47,11 +53,15 @@ def scan_polars(table: Table, **options: Any) -> pl.LazyFrame:
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        # Rows are counted before the predicate here, and after it by Polars: no limit then.
+        # Rows are counted before the predicate here, and after it by Polars: no limit then, and
+        # with a limit no filter.
         limit = most if predicate is not None else _least(most, n_rows)
         left = n_rows
         wanted = columns if with_columns is None else with_columns
-        for batch in table.scan(wanted, limit=limit, **options).to_batches():
+        asked = dict(options)
+        if predicate is not None and most is None and asked.get("filter") is None:
+            asked["filter"] = pushed_down(predicate) if has_filters else None
+        for batch in table.scan(wanted, limit=limit, **asked).to_batches():
             frame = polars.from_arrow(batch)
             if predicate is not None:
                 frame = frame.filter(predicate)

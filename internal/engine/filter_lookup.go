@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/filter"
+	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/streams"
+)
+
+// lookupFilter drops rows that were found and do not match. It gathers the columns that the filter names,
+// so that they are looked at together: rows that were found lie in many batches.
+type lookupFilter struct {
+	filter  *filter.Filter // of the builder's layout
+	columns []int          // in the table
+	builder *arrowipc.Builder
+
+	picks []arrowipc.Pick // reused
+	at    []int           // of each pick, in what was found
+	rows  []int32
+}
+
+// openLookupFilter prepares the filter of a lookup; nil where it has none.
+func (t *table) openLookupFilter(request LookupRequest) (*lookupFilter, error) {
+	if request.Filter == nil {
+		return nil, nil
+	}
+	if request.InsertMissing {
+		return nil, model.Errorf(model.BadRequest, "a lookup that inserts what is missing takes no filter").
+			WithRemedy("Leave out filter or insert_missing")
+	}
+	table, err := filter.Bind(request.Filter, t.layout, nil)
+	if err != nil {
+		return nil, t.ofTable(err)
+	}
+	x := &lookupFilter{columns: table.Columns()}
+	set, err := arrowipc.NewColumnSet(t.layout, x.columns)
+	if err != nil {
+		return nil, err
+	}
+	x.builder = arrowipc.NewBuilder(set.Layout())
+	x.filter, err = filter.Bind(request.Filter, set.Layout(), nil)
+	return x, err
+}
+
+// drop takes the views from rows that do not match.
+func (x *lookupFilter) drop(found []arrowipc.Pick) error {
+	x.picks, x.at = x.picks[:0], x.at[:0]
+	for i, pick := range found {
+		if pick.View != nil {
+			x.picks, x.at = append(x.picks, pick), append(x.at, i)
+		}
+	}
+	if len(x.picks) == 0 {
+		return nil
+	}
+	err := streams.Guard(func() error {
+		for i, column := range x.columns {
+			if err := x.builder.AppendColumnPicks(i, column, x.picks); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	batch := x.builder.Finish()
+	defer batch.Release()
+	batch.Rows = int64(len(x.picks)) // also where the filter names no column
+	if x.rows, err = x.filter.Select(filter.All(batch), x.rows[:0]); err != nil {
+		return err
+	}
+	kept := keptRows{rows: x.rows}
+	for row, at := range x.at {
+		if !kept.has(int32(row)) {
+			found[at] = arrowipc.Pick{}
+		}
+	}
+	return nil
+}
+
+// dropMatches leaves out rows that an index has led to and that do not match.
+func (l *Lookup) dropMatches() error {
+	if l.filtered == nil {
+		return nil
+	}
+	l.found = l.found[:0]
+	for _, match := range l.index.matches {
+		l.found = append(l.found, match.Row)
+	}
+	if err := l.filtered.drop(l.found); err != nil {
+		return err
+	}
+	kept := l.index.matches[:0]
+	for i, match := range l.index.matches {
+		if l.found[i].View != nil {
+			kept = append(kept, match)
+		}
+	}
+	clear(l.index.matches[len(kept):]) // they keep mapped segments
+	l.index.matches = kept
+	return nil
+}

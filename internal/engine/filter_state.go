@@ -1,0 +1,36 @@
+package engine
+
+import (
+	"github.com/headrace/headrace/internal/filter"
+	"github.com/headrace/headrace/pkstore"
+	"github.com/headrace/headrace/streams"
+)
+
+// matches gives those of the live rows that the filter keeps, ascending. They are valid until the next call.
+func (s *stateReader) matches(live pkstore.Live) ([]int32, error) {
+	x := s.reader.filtered
+	if stored, ok := live.Keep.(*streams.Stored); ok && live.Offsets == nil && !x.filter.MayMatch(stored.Statistics()) {
+		return nil, nil
+	}
+	batch := live.View.Batch()
+	x.examined += live.View.Rows()
+	err := x.fillSystem(batch.Rows, s.current, func(row int64) int64 { return live.Offset(int32(row)) }, func() (func(int64) int64, error) {
+		if live.Times != nil {
+			return func(row int64) int64 { return live.Times[row] }, nil
+		}
+		times, err := appendTimes(live.Stored)
+		return func(row int64) int64 { return times(int32(row)) }, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	in := filter.Input{Batch: batch, To: batch.Rows, Among: live.Rows, Extra: x.extra}
+	err = streams.Guard(func() error {
+		if err := live.Check(); err != nil {
+			return err
+		}
+		x.rows, err = x.filter.Select(in, x.rows[:0])
+		return err
+	})
+	return x.rows, err
+}
