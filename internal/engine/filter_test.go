@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -508,5 +510,46 @@ func TestFiltersPrunePartitions(t *testing.T) {
 				t.Errorf("%s: %v, %v, want %v", c.sql, got, err, want)
 			}
 		}
+	}
+}
+
+// TestFollowersPassWhatABucketGrewFrom follows with a filter that leaves out the end of a bucket from which
+// another one has split: the rows of that one come without anybody writing more.
+func TestFollowersPassWhatABucketGrewFrom(t *testing.T) {
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	e := open(t, testOptions(vfs.NewMem(vfs.MemOptions{})))
+	defer closeEngine(t, e)
+	createTable(t, e, CreateTable{Name: name(t, "t"), Buckets: 1, BucketKey: []string{"id"}})
+	w := openWriter(t, e, "t", PutRequest{})
+	const part = 2 * wholeRows // sent as it is: the follower looks at the next bucket then
+	for from := range int64(2) {
+		if _, err := w.write(from*part, part, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	growTable(t, e, "t")
+	last := int64(2 * part) // of the new bucket
+	for ; ; last++ {
+		ack, err := w.write(last, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, grown := ack.Offsets[1]; grown {
+			break
+		}
+	}
+	scan := Scan{Table: name(t, "t"), Filter: condition(t, fmt.Sprintf("id < %d or id = %d", part, last)), To: Bound{Kind: BoundNever}}
+	r, err := e.Scan(ctx, scan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for rows := int64(0); rows < part+1; {
+		chunk, err := r.Next(ctx)
+		if err != nil {
+			t.Fatalf("after %d rows: %v", rows, err)
+		}
+		rows += chunk.Rows
 	}
 }
