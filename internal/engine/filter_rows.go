@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -31,6 +32,7 @@ type rowFilter struct {
 	sent     time.Time
 
 	rows    []int32 // reused, as all below
+	loaded  []int   // buffers of the batch that are in memory: those of the filter
 	buffers []int
 	chosen  arrowipc.Batch
 	extra   [][]byte
@@ -115,8 +117,8 @@ func (s *source) passSkipped(stored *streams.Stored, to int64) {
 // that the filter names are touched.
 func (x *rowFilter) selectRows(s *source, stored *streams.Stored, from, to int64) ([]int32, error) {
 	x.examined += to - from
-	x.buffers = x.filter.AppendBuffers(x.buffers[:0], &stored.Batch)
-	if err := stored.LoadAlone(x.buffers); err != nil {
+	x.loaded = x.filter.AppendBuffers(x.loaded[:0], &stored.Batch)
+	if err := stored.LoadAlone(x.loaded); err != nil {
 		return nil, err
 	}
 	err := x.fillSystem(stored.Rows, s.number, func(row int64) int64 { return stored.Base + row }, func() (func(int64) int64, error) {
@@ -240,6 +242,7 @@ func (x *rowFilter) gather(r *Reader, stored *streams.Stored, rows []int32) erro
 	if x.changes != nil {
 		x.buffers = x.changes.AppendBuffers(x.buffers, &stored.Batch)
 	}
+	x.buffers = slices.DeleteFunc(x.buffers, func(buffer int) bool { return slices.Contains(x.loaded, buffer) })
 	if err := stored.LoadAlone(x.buffers); err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ func (m *Mapping) Bytes() []byte { return m.bytes }
 // touching them does not stall other goroutines. An error has ErrUnreadable in its chain.
 func (m *Mapping) Populate(position, length int64) error { return m.populate(position, length) }
 
-// aloneStep is less than what is taken for a part of a longer read.
-const aloneStep = 192 << 10
+// aloneStep is less than what is taken for a part of a longer read, by a page: a range need not begin on one.
+const aloneStep = 252 << 10
 
 // PopulateAlone is Populate for a range that is not part of a longer read, such as one column of many:
 // nothing is read ahead of it.
