@@ -104,6 +104,7 @@ func retireSome(t *testing.T, e *Engine, random *rand.Rand, tables map[string]*k
 func TestKeyedCrashAtEveryCall(t *testing.T) {
 	for _, level := range []string{"fsync", "os"} {
 		t.Run(level, func(t *testing.T) {
+			t.Parallel()
 			step := int64(1)
 			if testing.Short() {
 				step = 29

@@ -74,6 +74,7 @@ func (s partedStep) do(t *testing.T, e *Engine, sequence int64) error {
 func TestPartitionsCrashAtEveryCall(t *testing.T) {
 	for _, keyed := range []bool{false, true} {
 		t.Run(fmt.Sprint("keyed ", keyed), func(t *testing.T) {
+			t.Parallel()
 			step := int64(1)
 			if testing.Short() {
 				step = 13
