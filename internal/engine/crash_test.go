@@ -104,6 +104,7 @@ func crashWrite(t *testing.T, e *Engine, table model.TableName, from, rows, numb
 // every way, and starts it again: acknowledged rows are all there once, in order, whole batches
 // only, and a retry of the newest batch is recognised.
 func TestCrashAtEveryCall(t *testing.T) {
+	t.Parallel()
 	for _, level := range []string{"fsync", "os", "memory"} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()

@@ -102,6 +102,7 @@ func retireSome(t *testing.T, e *Engine, random *rand.Rand, tables map[string]*k
 // every way, and starts it again: the state, the folded changelog and lookups agree, they are what the
 // acknowledged requests have made, with or without the one behind them, and retries are recognised.
 func TestKeyedCrashAtEveryCall(t *testing.T) {
+	t.Parallel()
 	for _, level := range []string{"fsync", "os"} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()

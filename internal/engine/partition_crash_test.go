@@ -72,6 +72,7 @@ func (s partedStep) do(t *testing.T, e *Engine, sequence int64) error {
 // TestPartitionsCrashAtEveryCall fails each call to the disk in turn, and looks at what is there behind a kill
 // and behind power cuts: all that was acknowledged, and of the step that failed all or nothing.
 func TestPartitionsCrashAtEveryCall(t *testing.T) {
+	t.Parallel()
 	for _, keyed := range []bool{false, true} {
 		t.Run(fmt.Sprint("keyed ", keyed), func(t *testing.T) {
 			t.Parallel()
