@@ -19,6 +19,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/flight"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
@@ -151,8 +153,10 @@ func (p *keyedProducer) phase(client flight.Client, end int64) error {
 // grow doubles the number of buckets, some time before the server is killed or just then.
 func (p *keyedProducer) grow(s *server) {
 	<-time.After(time.Duration(rand.IntN(120)) * time.Millisecond)
-	// It may die meanwhile.
-	_, _ = s.tryAction(context.Background(), "AlterTable", map[string]any{
+	// It may die meanwhile, and a client that is closed must not be used: this one is nobody else's.
+	own := &server{t: s.t, data: s.data, address: s.address, client: s.dial(grpc.WithTransportCredentials(insecure.NewCredentials()))}
+	defer own.client.Close()
+	_, _ = own.tryAction(context.Background(), "AlterTable", map[string]any{
 		"table": p.table, "changes": []any{map[string]any{"set_buckets": 2 * p.buckets}},
 	})
 }
