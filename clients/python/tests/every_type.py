@@ -252,7 +252,6 @@ class _Maker:
             return lambda: "".join(draw.choices(letters, k=draw.choice([0, 1, 11, 12, 13, 90])))
         return lambda: draw.randbytes(draw.choice([0, 1, 12, 13, 90]))
 
-
     def _decimals(self, kind: Any, mask: list[bool]) -> pa.Array[Any]:
         """Make decimals of their bytes: `pa.array` refuses negative scales."""
         draw, most, width = self._draw, 10**kind.precision - 1, kind.bit_width // 8

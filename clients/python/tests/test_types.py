@@ -134,9 +134,7 @@ def test_a_dictionary_is_stored_as_its_values(db: hr.Database, kind: pa.DataType
     nested = pa.StructArray.from_arrays([encoded], names=["d"])
     schema = pa.schema([pa.field("v", encoded.type, metadata=ABOUT), ("s", nested.type)])
     table = db.create_table("t", schema)
-    want = pa.schema(
-        [pa.field("v", kind, metadata=ABOUT), ("s", pa.struct([pa.field("d", kind)]))]
-    )
+    want = pa.schema([pa.field("v", kind, metadata=ABOUT), ("s", pa.struct([pa.field("d", kind)]))])
     assert table.schema.equals(want, check_metadata=True)
     for codec in CODECS:
         put(table, [pa.record_batch([encoded, nested], schema=schema)], codec)
@@ -150,9 +148,7 @@ def test_a_type_that_is_not_stored_is_refused_by_name(db: hr.Database, kind: pa.
     for wrapped, path in ((kind, "fine"), (pa.struct([("a", pa.list_(kind))]), "fine.a.item")):
         schema = pa.schema([("id", pa.int64()), ("fine", wrapped)])
         with pytest.raises(hr.UnsupportedType, match=f'column "{path}".*not stored') as refused:
-            db._connection.action(
-                "CreateTable", {"table": "t", "schema": encode_schema(schema)}
-            )
+            db._connection.action("CreateTable", {"table": "t", "schema": encode_schema(schema)})
         assert refused.value.details["column"] == "fine"
     assert "t" not in db
 
