@@ -89,11 +89,8 @@ func TestAWrongSchemaStoresNothing(t *testing.T) {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	b.Field(0).(*array.StringBuilder).Append("x")
 	b.Field(1).(*array.Int8Builder).Append(1)
-	p := s.openPut(t.Context(), t, pathOf("w"), schema)
-	if err := p.writer.Write(b.NewRecordBatch()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.finish(); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "SCHEMA_MISMATCH") ||
+	_, err := s.putBy(t.Context(), t, `{"put":{"table":"w"}}`, b.NewRecordBatch())
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "SCHEMA_MISMATCH") ||
 		!strings.Contains(err.Error(), "other") {
 		t.Errorf("%v, want SCHEMA_MISMATCH that names the column", err)
 	}
