@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 
 
 class CuttingProxy:
-    """Passes bytes on to a server; `cut` ends all connections at once, `cut_after` later."""
+    """Passes bytes on to a server; `cut` ends all connections at once, `cut_after` later.
 
-    def __init__(self, port: int) -> None:
+    Args:
+        port: where the server listens.
+        latency: seconds that bytes are on their way, each way.
+    """
+
+    def __init__(self, port: int, latency: float = 0) -> None:
         self._target = port
+        self._latency = latency
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
@@ -81,6 +88,7 @@ class CuttingProxy:
                         over = self._budget <= 0
                         if over:
                             self._budget = None
+                time.sleep(self._latency)
                 if over:
                     # Half of it arrives: a cut falls into the middle of a message.
                     sink.sendall(data[: len(data) // 2])

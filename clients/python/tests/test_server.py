@@ -161,6 +161,11 @@ def test_fields_of_structs_are_columns(db: hr.Database) -> None:
         keyed.upsert(rows, columns=["a.b"])
 
 
+def test_a_slow_link_connects(server: hr.testing.TestServer) -> None:
+    with CuttingProxy(server.port, latency=0.6) as slow, hr.connect(slow.uri) as db:
+        assert db.info.version
+
+
 def test_a_read_may_be_compressed(db: hr.Database, proxy: CuttingProxy) -> None:
     db.create_table("t", IDS).append(id_batch(0, 50_000))
     with hr.connect(proxy.uri) as through:

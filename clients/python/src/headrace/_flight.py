@@ -26,8 +26,9 @@ from headrace.errors import (
 _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     # A server that is started again must be found at once, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
+    # Despite its name, how long one attempt to connect may take: slow links and TLS need their time.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     # A peer that is gone without a word is noticed within 40 s.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),
