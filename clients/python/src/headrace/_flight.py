@@ -27,7 +27,7 @@ _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     # A server that is started again must be found at once, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # Despite its name, how long one attempt to connect may take: slow links and TLS need their time.
+    # Despite its name, how long one attempt to connect may take: slow links and TLS need it.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # A peer that is gone without a word is noticed within 40 s.
     ("grpc.keepalive_time_ms", 20_000),
