@@ -35,6 +35,8 @@ var wordSchemas = map[reflect.Type]*jsonSchema{
 	reflect.TypeFor[bytesValue]():     {Type: "string", Description: "base64"},
 	reflect.TypeFor[timeValue]():      {Type: "string", Description: "RFC 3339, with a zone"},
 	reflect.TypeFor[position]():       {Type: "object", Description: `{"table_id":…,"offsets":{"0":1200}}, or the offsets alone`},
+	reflect.TypeFor[columnPath]():     {Type: []string{"string", "array"}, Description: "a column, or the names that lead to a nested field"},
+	reflect.TypeFor[any]():            {},
 	reflect.TypeFor[filterValue]():    {Type: "object", Description: `{"sql":"age > 3"}, {"op":">","column":"age","value":3} or {"substrait":base64}`},
 	reflect.TypeFor[bound]():          {Description: `"earliest", "latest", {"time":…} or a position`},
 	reflect.TypeFor[jsontext.Value](): {},

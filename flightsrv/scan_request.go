@@ -81,6 +81,7 @@ func (r *scanRequest) scan() (engine.Scan, error) {
 		Table: table, Columns: columns, Paths: paths, From: r.From.Bound, To: r.To.Bound,
 		View: view, SystemColumns: r.SystemColumns, MessageBytes: int(r.MaxMessageBytes),
 		Compression: compressions[r.Compression], Plan: r.Plan, Filter: r.Filter.Expression, Later: later, LaterFrom: int32(r.LaterFrom),
+		EndAtSchemaChange: r.OnSchemaChange == "end",
 	}
 	if r.Limit != nil {
 		scan.Limit, scan.HasLimit = int64(*r.Limit), true

@@ -162,7 +162,7 @@ func BenchmarkReplay(b *testing.B) {
 	x := newBench(b)
 	b.SetBytes(benchKeys * 8)
 	for b.Loop() {
-		fresh, err := NewBucket(x.bucket.options)
+		fresh, err := NewBucket(x.bucket.current().options)
 		if err != nil {
 			b.Fatal(err)
 		}

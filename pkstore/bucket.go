@@ -12,10 +12,10 @@ import (
 // Bucket is the keyed state of one bucket: it makes changelog rows of requests, and finds the newest
 // row of a key in the log.
 type Bucket struct {
-	options Options
-	keys    *arrowipc.KeyColumns // in the layout of the log
-	change  int                  // the change column, behind the table's columns
-	writer  writer
+	// schema is what the writer writes. That of the published log is the same, but for readers of the log
+	// that was published before.
+	schema atomic.Pointer[bucketSchema]
+	writer writer
 
 	index index
 	log   atomic.Pointer[publishedLog]
@@ -52,20 +52,17 @@ type pendingBatch struct {
 
 // NewBucket gives a bucket without rows. The error names all faults of the options.
 func NewBucket(o Options) (*Bucket, error) {
-	o = o.withDefaults()
-	if err := o.validate(); err != nil {
-		return nil, fmt.Errorf("options of a keyed bucket: %w", err)
-	}
-	b := &Bucket{options: o, change: o.Layout.Schema().NumFields() - 1}
-	var err error
-	if b.keys, err = arrowipc.NewKeyColumns(o.Layout, o.Key); err != nil {
+	s, err := newBucketSchema(o.withDefaults())
+	if err != nil {
 		return nil, err
 	}
-	if err := b.writer.open(o); err != nil {
+	b := &Bucket{}
+	b.schema.Store(s)
+	if err := b.writer.open(s.options); err != nil {
 		return nil, err
 	}
 	b.index.reset()
-	b.log.Store(&publishedLog{})
+	b.log.Store(&publishedLog{schema: s})
 	return b, nil
 }
 
@@ -200,6 +197,7 @@ func (b *Bucket) Stats() Stats {
 	for _, x := range b.secondary.all() {
 		s.SecondaryBytes += x.bytes.Load()
 	}
-	s.OverBudget = b.options.IndexBytes > 0 && s.IndexBytes > b.options.IndexBytes
+	bound := b.current().options.IndexBytes
+	s.OverBudget = bound > 0 && s.IndexBytes > bound
 	return s
 }

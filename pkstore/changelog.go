@@ -12,7 +12,7 @@ import (
 func (b *Bucket) order(base int64) {
 	w := &b.writer
 	w.out, w.kinds = w.out[:0], w.kinds[:0]
-	full := b.options.Image == model.ImageFull
+	full := b.current().options.Image == model.ImageFull
 	for i := range w.effects {
 		e := &w.effects[i]
 		before, after := e.before.View != nil, e.after.View != nil
@@ -49,17 +49,17 @@ func (b *Bucket) buildRange(views []*arrowipc.View, from, to int) ([]*arrowipc.V
 		return views, nil
 	}
 	w := &b.writer
-	for column := range b.change {
+	for column := range b.current().change {
 		if err := w.builder.AppendColumnPicks(column, column, w.out[from:to]); err != nil {
-			return views, fmt.Errorf("writing column %q of the changelog: %w", b.options.Layout.Schema().Field(column).Name, err)
+			return views, fmt.Errorf("writing column %q of the changelog: %w", b.current().options.Layout.Schema().Field(column).Name, err)
 		}
 	}
 	for i := from; i < to; i++ {
-		if err := w.builder.AppendValue(b.change, w.kinds[i:i+1]); err != nil {
+		if err := w.builder.AppendValue(b.current().change, w.kinds[i:i+1]); err != nil {
 			return views, fmt.Errorf("writing the changelog: %w", err)
 		}
 	}
-	tooLarge := w.builder.Bytes() > b.options.BatchBytes
+	tooLarge := w.builder.Bytes() > b.current().options.BatchBytes
 	batch := w.builder.Finish()
 	if middle := w.cut(from, to); tooLarge && middle > from && middle < to {
 		batch.Release()

@@ -101,8 +101,7 @@ func (e *RowEncoder) open(b *arrowipc.Batch) {
 	e.vectors = e.vectors[:0]
 	shift := 0
 	buffer := func(i int) []byte {
-		span := b.Buffers[i+shift]
-		return b.Body[span.Offset : span.Offset+span.Length]
+		return b.Buffer(i + shift)
 	}
 	for i, n := range e.shape.all {
 		v := rowVector{length: b.Nodes[i].Length}

@@ -21,7 +21,7 @@ func TestLookupsAreSnapshots(t *testing.T) {
 		b := newTestBucket(t, Options{BatchBytes: 4000})
 		store := openCold(t, ColdOptions{Dir: t.TempDir()})
 		defer closeCold(t, store)
-		if err := b.UseCold(store, ColdBucket{}, 1); err != nil {
+		if err := b.UseCold(store, ColdBucket{}); err != nil {
 			t.Fatal(err)
 		}
 		moved := int64(0)

@@ -36,7 +36,8 @@ type Division struct {
 	shares []*liveRows          // by part but the first: the offsets of its rows
 	byHash map[uint64]*liveRows // by Share.Index
 
-	made []dividedPart
+	made   []dividedPart
+	schema *bucketSchema // of the bucket, with the options of the first part
 }
 
 // dividedPart is what Prepare has made for one part.
@@ -63,9 +64,9 @@ func (b *Bucket) Divide(shares []Share) (*Division, error) {
 
 func (d *Division) begin() error {
 	b := d.bucket
-	share := d.divided[0]
+	o, share := &b.current().options, d.divided[0]
 	var err error
-	if d.hasher, err = newShareHasher(b.options.Layout, b.options.Key, share); err != nil {
+	if d.hasher, err = newShareHasher(o.Layout, o.Key, share); err != nil {
 		return err
 	}
 	for i, own := range d.divided {
@@ -144,6 +145,12 @@ func (d *Division) prepare() error {
 		}
 	}
 	d.seen = log.end
+	options, own := log.schema.options, d.parts[0].Options
+	options.Share, options.Number, options.Step, options.IndexBytes = own.Share, own.Number, own.Step, own.IndexBytes
+	var err error
+	if d.schema, err = newBucketSchema(options); err != nil {
+		return err
+	}
 	lives := live.divide(d.shares)
 	divided := divideShards(shards, len(d.parts), func(slot uint64) int {
 		offset := slotOffset(slot, log.start)
@@ -182,13 +189,14 @@ func (b *Bucket) newPart(part Part, log *publishedLog) (*Bucket, error) {
 	}
 	// Both go on with logs of their own behind it.
 	own := *log
+	own.schema = child.current()
 	own.bases, own.batches, own.pages = slices.Clip(log.bases), slices.Clip(log.batches), slices.Clip(log.pages)
 	child.log.Store(&own)
 	child.writer.end = log.end
 	if part.Cold == nil {
 		return child, nil
 	}
-	return child, child.setCold(part.Cold, part.Name, b.cold.version)
+	return child, child.setCold(part.Cold, part.Name)
 }
 
 // Apply makes the bucket its part of the division, and gives the buckets of the others, in their order. Behind it
@@ -201,15 +209,15 @@ func (d *Division) Apply() []*Bucket {
 	defer b.publishing.Unlock()
 	for i, made := range d.made {
 		if i > 0 {
-			made.bucket.secondary.inherit(&b.secondary, made.bucket.options.Layout)
+			made.bucket.secondary.inherit(&b.secondary, made.bucket.current())
 			made.bucket.take(made)
 			children = append(children, made.bucket)
 		}
 	}
-	b.mu.Lock()
-	own := d.parts[0].Options
-	b.options.Share, b.options.Number, b.options.Step, b.options.IndexBytes = own.Share, own.Number, own.Step, own.IndexBytes
-	b.mu.Unlock()
+	log := *b.log.Load()
+	log.schema = d.schema
+	b.schema.Store(d.schema)
+	b.log.Store(&log)
 	b.writer.shared = d.hasher
 	if b.cold.store != nil {
 		b.cold.store = d.parts[0].Cold
@@ -236,7 +244,7 @@ func (l *publishedLog) from(offset int64) *publishedLog {
 	for n < len(l.batches) && l.bases[n+1] <= offset {
 		n++
 	}
-	return &publishedLog{start: l.start, end: l.end, batches: l.batches[n:]}
+	return &publishedLog{schema: l.schema, start: l.start, end: l.end, batches: l.batches[n:]}
 }
 
 // divide gives the live rows that are in none of the shares, and then those of each.

@@ -94,7 +94,7 @@ func (f *forest) draw(t *rapid.T) *forestPart {
 func (f *forest) Retire(t *rapid.T) {
 	p := f.draw(t)
 	if p.bucket.cold.store == nil {
-		if err := p.bucket.UseCold(f.store(t, p), p.name, 1); err != nil {
+		if err := p.bucket.UseCold(f.store(t, p), p.name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -183,7 +183,7 @@ func (f *forest) Reopen(t *rapid.T) {
 		}
 	}
 	if p.bucket.cold.store != nil {
-		if err := fresh.UseCold(f.store(t, p), p.name, 1); err != nil {
+		if err := fresh.UseCold(f.store(t, p), p.name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,7 +285,7 @@ func BenchmarkDivide(b *testing.B) {
 		b.StopTimer()
 		x := newBench(b)
 		b.StartTimer()
-		options := x.bucket.options
+		options := x.bucket.current().options
 		var parts []Part
 		var shares []Share
 		for i := range uint32(2) {

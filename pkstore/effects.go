@@ -34,7 +34,7 @@ func (b *Bucket) takeEffect(c *Change, s *source) error {
 
 // wins says whether a row has an effect on a key whose row is old.
 func (b *Bucket) wins(c *Change, s *source, old, fresh arrowipc.Pick) bool {
-	m := &b.options.Merge
+	m := &b.current().options.Merge
 	switch {
 	case c.Expected != nil:
 		first := b.writer.repeated.first[fresh.Row]
@@ -122,8 +122,8 @@ func (b *Bucket) merge(s *source, retract bool) (*arrowipc.View, error) {
 			return nil, err
 		}
 	}
-	keyed := make([]bool, b.change)
-	for _, column := range b.options.Key {
+	keyed := make([]bool, b.current().change)
+	for _, column := range b.current().options.Key {
 		keyed[column] = true
 	}
 	for column, at := range s.at {
@@ -137,7 +137,7 @@ func (b *Bucket) merge(s *source, retract bool) (*arrowipc.View, error) {
 			err = w.aggregates.merge(w.merged, column, w.olds, aligned, retract)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("merging column %q: %w", b.options.Layout.Schema().Field(column).Name, err)
+			return nil, fmt.Errorf("merging column %q: %w", b.current().options.Layout.Schema().Field(column).Name, err)
 		}
 	}
 	for _, old := range w.olds {
@@ -152,16 +152,16 @@ func (b *Bucket) merge(s *source, retract bool) (*arrowipc.View, error) {
 // its default.
 func (b *Bucket) keep(column int) error {
 	w := &b.writer
-	if slices.Contains(b.options.AutoIncrement, column) {
+	if slices.Contains(b.current().options.AutoIncrement, column) {
 		return b.number(column)
 	}
-	if b.options.Defaults == nil {
+	if b.current().options.Defaults == nil {
 		return w.merged.AppendColumnPicks(column, column, w.olds)
 	}
 	kept := slices.Clone(w.olds)
 	for i := range kept {
 		if kept[i].View == nil {
-			kept[i] = arrowipc.Pick{View: b.options.Defaults}
+			kept[i] = arrowipc.Pick{View: b.current().options.Defaults}
 		}
 	}
 	return w.merged.AppendColumnPicks(column, column, kept)
@@ -181,7 +181,7 @@ func (b *Bucket) number(column int) error {
 			}
 			continue
 		}
-		number := (w.base+inserted)*b.options.Step + b.options.Number + 1
+		number := (w.base+inserted)*b.current().options.Step + b.current().options.Number + 1
 		inserted++
 		binary.LittleEndian.PutUint64(text[:], uint64(number))
 		if err := w.merged.AppendValue(column, text[:]); err != nil {
@@ -201,7 +201,7 @@ func (b *Bucket) align(s *source) ([]arrowipc.Pick, error) {
 			at, picks = column, nulls
 		}
 		if err := w.merged.AppendColumnPicks(column, at, picks); err != nil {
-			return nil, fmt.Errorf("taking column %q: %w", b.options.Layout.Schema().Field(column).Name, err)
+			return nil, fmt.Errorf("taking column %q: %w", b.current().options.Layout.Schema().Field(column).Name, err)
 		}
 	}
 	view, err := b.finishMerged(len(w.news))
@@ -218,7 +218,7 @@ func (b *Bucket) align(s *source) ([]arrowipc.Pick, error) {
 func (b *Bucket) finishMerged(rows int) (*arrowipc.View, error) {
 	zero := []byte{0}
 	for range rows {
-		if err := b.writer.merged.AppendValue(b.change, zero); err != nil {
+		if err := b.writer.merged.AppendValue(b.current().change, zero); err != nil {
 			return nil, err
 		}
 	}

@@ -30,7 +30,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Writes go on meanwhile: what they touch first is copied.
 func (b *Bucket) AppendIndex(dst []byte) []byte {
 	b.publishing.Lock()
-	keys, commit, share := b.index.keys.Load(), uint64(0), b.options.Share
+	keys, commit, share := b.index.keys.Load(), uint64(0), b.current().options.Share
 	shards, live, log := b.index.freeze(), b.live.freeze(), b.log.Load()
 	if r := b.retired.Load(); r != nil {
 		commit = r.commit
@@ -97,8 +97,8 @@ func appendChunk(dst []byte, number int64, c liveChunk) []byte {
 // each behind its length.
 func (b *Bucket) keyFingerprint() uint64 {
 	var text []byte
-	for _, column := range b.options.Key {
-		field := b.options.Layout.Schema().Field(column)
+	for _, column := range b.current().options.Key {
+		field := b.current().options.Layout.Schema().Field(column)
 		for _, part := range []string{field.Name, field.Type.String()} {
 			text = binary.AppendUvarint(text, uint64(len(part)))
 			text = append(text, part...)
@@ -121,7 +121,7 @@ func (b *Bucket) LoadIndex(src []byte) (start, end int64, err error) {
 	defer b.sequence.Add(1)
 	b.index.load(l.shards, l.keys)
 	b.live = l.live
-	b.loaded, b.loadedCommit = &publishedLog{start: l.start, end: l.end}, l.commit
+	b.loaded, b.loadedCommit = &publishedLog{schema: b.current(), start: l.start, end: l.end}, l.commit
 	return l.start, l.end, nil
 }
 
@@ -130,7 +130,7 @@ func (b *Bucket) LoadIndex(src []byte) (start, end int64, err error) {
 func (b *Bucket) Attach(stored []Stored) error {
 	b.publishing.Lock()
 	defer b.publishing.Unlock()
-	log, err := (&publishedLog{}).extend(stored)
+	log, err := (&publishedLog{schema: b.current()}).extend(stored)
 	switch {
 	case err != nil:
 		return fmt.Errorf("attaching the log to an index: %w", err)
@@ -144,7 +144,7 @@ func (b *Bucket) Attach(stored []Stored) error {
 			log.start, log.end, b.loaded.start, b.loaded.end)
 	}
 	if len(stored) == 0 {
-		log = &publishedLog{start: b.loaded.start, end: b.loaded.end, bases: []int64{b.loaded.end}}
+		log = &publishedLog{schema: b.current(), start: b.loaded.start, end: b.loaded.end, bases: []int64{b.loaded.end}}
 	}
 	b.loaded = nil
 	b.writer.end = log.end
@@ -213,8 +213,8 @@ func (b *Bucket) readIndex(src []byte) (*indexFile, error) {
 		return nil, fmt.Errorf("it has %d bytes, want %d", len(src), size)
 	case fingerprint != b.keyFingerprint():
 		return nil, fmt.Errorf("it is of a table with another key")
-	case !b.options.Share.is(index, of):
-		return nil, fmt.Errorf("it is of share %d of %d, want %d of %d", index, of, b.options.Share.Index, b.options.Share.Of)
+	case !b.current().options.Share.is(index, of):
+		return nil, fmt.Errorf("it is of share %d of %d, want %d of %d", index, of, b.current().options.Share.Index, b.current().options.Share.Of)
 	case l.start < 0 || l.end < l.start || l.end-l.start > windowRows:
 		return nil, fmt.Errorf("it stands for the offsets %d..%d", l.start, l.end)
 	}

@@ -254,7 +254,7 @@ func BenchmarkLoadIndex(b *testing.B) {
 	file := x.bucket.AppendIndex(nil)
 	b.SetBytes(int64(len(file)))
 	for b.Loop() {
-		fresh, err := NewBucket(x.bucket.options)
+		fresh, err := NewBucket(x.bucket.current().options)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -15,7 +15,8 @@ var resolvers = sync.Pool{New: func() any { return new(resolver) }}
 
 // Lookup appends the newest published row of each key to into, in the order of the keys: all of them
 // as they were when the log ended at asOf. A key without a row gives a Pick without a View. It fails
-// where a row cannot be read. Any number of goroutines may call it.
+// where a row cannot be read. All picks have one layout, that of the schema of the moment. Any number of
+// goroutines may call it.
 func (b *Bucket) Lookup(keys Keys, into []arrowipc.Pick) (picks []arrowipc.Pick, asOf int64, err error) {
 	r := resolvers.Get().(*resolver)
 	defer resolvers.Put(r)
@@ -28,10 +29,11 @@ func (b *Bucket) Lookup(keys Keys, into []arrowipc.Pick) (picks []arrowipc.Pick,
 			into = append(into, arrowipc.Pick{})
 			continue
 		}
-		if err := f.batch.check(); err != nil {
+		view, err := f.batch.whole()
+		if err != nil {
 			return into, asOf, fmt.Errorf("reading the row at offset %d: %w", f.offset(), err)
 		}
-		into = append(into, arrowipc.Pick{View: f.batch.View, Row: f.row})
+		into = append(into, arrowipc.Pick{View: view, Row: f.row})
 	}
 	return into, asOf, nil
 }

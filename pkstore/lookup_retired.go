@@ -6,7 +6,7 @@ import (
 
 // addRetired adds to what was found in the index what the rows below the log have of the other keys. It is
 // for keys that nobody changes meanwhile.
-func (b *Bucket) addRetired(r *resolver, k *Keys) error {
+func (b *Bucket) addRetired(s *bucketSchema, r *resolver, k *Keys) error {
 	// Behind the index: a key that was retired has left that by now.
 	rows := b.retired.Load()
 	if rows == nil {
@@ -17,7 +17,7 @@ func (b *Bucket) addRetired(r *resolver, k *Keys) error {
 		return nil
 	}
 	var err error
-	if r.retired, _, err = b.fetch(rows, k, r.missing, r.retired[:0]); err != nil {
+	if r.retired, _, err = b.fetch(s, rows, k, r.missing, r.retired[:0]); err != nil {
 		return err
 	}
 	r.adopt(rows)
@@ -51,52 +51,52 @@ func (r *resolver) adopt(rows *retiredRows) bool {
 // does not have, and the first one did not have, is what was read, if it is live still.
 func (b *Bucket) resolveSnapshot(r *resolver, k *Keys) (asOf int64, err error) {
 	for range lookupTries {
-		end, rows, _ := b.glance(r, k, nil)
+		log, rows, _ := b.glance(r, k, nil)
 		if rows == nil {
-			return end, nil
+			return log.end, nil
 		}
 		if r.findMissing(); len(r.missing) == 0 {
-			return end, nil
+			return log.end, nil
 		}
 		seen := 0
-		if r.retired, seen, err = b.fetch(rows, k, r.missing, r.retired[:0]); err != nil {
+		if r.retired, seen, err = b.fetch(log.schema, rows, k, r.missing, r.retired[:0]); err != nil {
 			return 0, err
 		}
 		if seen == 0 {
-			return end, nil
+			return log.end, nil
 		}
-		if end, again, whole := b.glance(r, k, rows); again == rows && whole {
-			return end, nil
+		if now, again, whole := b.glance(r, k, rows); again == rows && whole && now.schema == log.schema {
+			return now.end, nil
 		}
 	}
 	b.publishing.Lock()
 	defer b.publishing.Unlock()
 	log := b.log.Load()
 	r.resolve(b, log, k)
-	return log.end, b.addRetired(r, k)
+	return log.end, b.addRetired(log.schema, r, k)
 }
 
 // glance finds all keys in the index as of one moment, and adopts what was read of the others, if rows are the
-// retired rows of that moment, which it gives too.
-func (b *Bucket) glance(r *resolver, k *Keys, rows *retiredRows) (asOf int64, now *retiredRows, whole bool) {
-	look := func() (asOf int64) {
-		log := b.log.Load()
+// retired rows of that moment. It gives the log and the retired rows of that moment.
+func (b *Bucket) glance(r *resolver, k *Keys, rows *retiredRows) (log *publishedLog, now *retiredRows, whole bool) {
+	look := func() {
+		log = b.log.Load()
 		r.resolve(b, log, k)
 		if now = b.retired.Load(); now == rows && rows != nil {
 			whole = r.adopt(rows)
 		}
-		return log.end
 	}
 	for range lookupTries {
 		before := b.sequence.Load()
 		if before&1 == 0 {
-			if asOf = look(); b.sequence.Load() == before {
-				return asOf, now, whole
+			if look(); b.sequence.Load() == before {
+				return log, now, whole
 			}
 		}
 		runtime.Gosched()
 	}
 	b.publishing.Lock()
 	defer b.publishing.Unlock()
-	return look(), now, whole
+	look()
+	return log, now, whole
 }

@@ -170,7 +170,7 @@ func (m *machine) reload(t *rapid.T, stored []Stored) {
 
 // recut cuts the log into other batches, as rewriting it does: one may have rows of several changes.
 func (m *machine) recut(t *rapid.T) {
-	builder := arrowipc.NewBuilder(m.bucket.options.Layout)
+	builder := arrowipc.NewBuilder(m.bucket.current().options.Layout)
 	m.forget()
 	m.saved = nil // its batches are others
 	if len(m.stored) == 0 {

@@ -15,6 +15,10 @@ import (
 type Options struct {
 	// Layout is that of the log: the table's columns, then model.ChangeColumn.
 	Layout *arrowipc.Layout
+	// SchemaVersion is the version of the table's schema that Layout is of. Default: 1.
+	SchemaVersion int32
+	// Adapter gives how retired rows of another version become rows of Layout. nil: there are none.
+	Adapter func(schemaVersion int32) (*arrowipc.Adapter, error)
 	// Key are the primary key columns, by index in Layout.
 	Key []int
 	// Merge says what becomes of a row whose key is there.
@@ -70,6 +74,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Image == "" {
 		o.Image = model.ImageFull
+	}
+	if o.SchemaVersion == 0 {
+		o.SchemaVersion = 1
 	}
 	if o.Step == 0 {
 		o.Step = 1

@@ -13,6 +13,7 @@ const (
 
 // publishedLog finds the batch of an offset. It is immutable: a longer one shares its memory.
 type publishedLog struct {
+	schema     *bucketSchema // of all batches
 	start, end int64
 	bases      []int64 // of the batches, and end
 	batches    []*storedBatch

@@ -33,7 +33,7 @@ func (b *Bucket) Replay(s Stored) error {
 		if !w.shared.share.owns(routes[row]) {
 			continue
 		}
-		kind := s.View.Value(b.change, int32(row))
+		kind := s.View.Value(b.current().change, int32(row))
 		if len(kind) != 1 || kind[0] > byte(model.ChangeDelete) {
 			return model.Errorf(model.Corrupt, "the row at offset %d has an unknown kind of change", s.Base+int64(row))
 		}
@@ -56,7 +56,7 @@ func (b *Bucket) Replay(s Stored) error {
 func (b *Bucket) findReplayed(s Stored, log *publishedLog) error {
 	w := &b.writer
 	w.repeated.find(w.stated, func(x, y int32) bool {
-		return b.keys.Equal(s.View, w.rows[x], b.keys, s.View, w.rows[y])
+		return b.current().keys.Equal(s.View, w.rows[x], b.current().keys, s.View, w.rows[y])
 	})
 	w.changes = w.changes[:0]
 	firsts := w.rows[:0] // never ahead of what is read
@@ -74,7 +74,7 @@ func (b *Bucket) findReplayed(s Stored, log *publishedLog) error {
 		firsts = append(firsts, row)
 	}
 	w.places = w.places[:0]
-	keys := Keys{View: s.View, Columns: b.keys, Hashes: w.hashes, Rows: firsts}
+	keys := Keys{View: s.View, Columns: b.current().keys, Hashes: w.hashes, Rows: firsts}
 	w.resolver.resolve(b, log, &keys)
 	defer w.resolver.forget()
 	if err := b.addReplaced(s, &keys); err != nil {
@@ -95,7 +95,7 @@ func (b *Bucket) addReplaced(s Stored, keys *Keys) error {
 	}
 	w.resolver.missing = w.resolver.missing[:0]
 	for i, f := range w.resolver.found {
-		if kind := s.View.Value(b.change, keys.row(i)); f.batch == nil && model.ChangeType(kind[0]) != model.ChangeInsert {
+		if kind := s.View.Value(b.current().change, keys.row(i)); f.batch == nil && model.ChangeType(kind[0]) != model.ChangeInsert {
 			w.resolver.missing = append(w.resolver.missing, int32(i))
 		}
 	}
@@ -103,7 +103,7 @@ func (b *Bucket) addReplaced(s Stored, keys *Keys) error {
 		return nil
 	}
 	var err error
-	if w.resolver.retired, _, err = b.fetch(rows, keys, w.resolver.missing, w.resolver.retired[:0]); err != nil {
+	if w.resolver.retired, _, err = b.fetch(b.current(), rows, keys, w.resolver.missing, w.resolver.retired[:0]); err != nil {
 		return fmt.Errorf("reading rows from below the log: %w", err)
 	}
 	w.resolver.adopt(rows)

@@ -93,7 +93,7 @@ func (r *resolver) resolve(b *Bucket, log *publishedLog, k *Keys) {
 			continue
 		}
 		row, f := k.row(i), r.found[i]
-		if f.batch == nil || !k.Columns.Equal(k.View, row, b.keys, f.batch.View, f.row) {
+		if f.batch == nil || !k.Columns.Equal(k.View, row, log.schema.keys, f.batch.View, f.row) {
 			r.found[i] = b.search(log, k, row)
 		}
 	}
@@ -105,7 +105,7 @@ func (b *Bucket) search(log *publishedLog, k *Keys, row int32) found {
 	var f found
 	slot := b.index.find(k.Hashes[row], func(slot uint64) bool {
 		f.batch, f.row = log.locate(slotOffset(slot, log.start))
-		return f.batch != nil && k.Columns.Equal(k.View, row, b.keys, f.batch.View, f.row)
+		return f.batch != nil && k.Columns.Equal(k.View, row, log.schema.keys, f.batch.View, f.row)
 	})
 	if slot == 0 {
 		return found{}

@@ -121,7 +121,8 @@ func (l *publishedLog) trim(before int64) *publishedLog {
 		return l
 	}
 	short := &publishedLog{
-		start: l.bases[n], end: l.end,
+		schema: l.schema,
+		start:  l.bases[n], end: l.end,
 		bases:   append([]int64(nil), l.bases[n:]...),
 		batches: append([]*storedBatch(nil), l.batches[n:]...),
 	}
@@ -153,13 +154,14 @@ type retiringRows struct {
 func (b *Bucket) newRetiringRows(s *Snapshot, from, to int64, times func(Stored) (func(int32) int64, error)) (*retiringRows, error) {
 	x := &retiringRows{bucket: b, snapshot: s, from: from, to: to, times: times}
 	var err error
-	if x.hasher, err = arrowipc.NewRowHasher(b.options.Layout, b.options.Key); err != nil {
+	o := s.log.schema.options
+	if x.hasher, err = arrowipc.NewRowHasher(o.Layout, o.Key); err != nil {
 		return nil, err
 	}
-	if x.shared, err = newShareHasher(b.options.Layout, b.options.Key, b.options.Share); err != nil {
+	if x.shared, err = newShareHasher(o.Layout, o.Key, o.Share); err != nil {
 		return nil, err
 	}
-	x.encoder, err = NewRowEncoder(b.options.Layout, b.cold.version)
+	x.encoder, err = NewRowEncoder(o.Layout, o.SchemaVersion)
 	return x, err
 }
 
@@ -192,7 +194,8 @@ func (x *retiringRows) batch(batch *storedBatch, yield func(ColdRow, error) bool
 	if len(rows) == 0 {
 		return true, nil
 	}
-	if err := batch.check(); err != nil {
+	view, err := batch.whole()
+	if err != nil {
 		return false, err
 	}
 	times, err := x.times(batch.Stored)
@@ -205,7 +208,7 @@ func (x *retiringRows) batch(batch *storedBatch, yield func(ColdRow, error) bool
 		}
 		x.value = binary.LittleEndian.AppendUint64(x.value[:0], uint64(batch.Base+int64(row)))
 		x.value = binary.LittleEndian.AppendUint64(x.value, uint64(times(row)))
-		if x.value, err = x.encoder.Append(x.value, batch.View, row); err != nil {
+		if x.value, err = x.encoder.Append(x.value, view, row); err != nil {
 			return false, err
 		}
 		x.moved++
@@ -219,7 +222,7 @@ func (x *retiringRows) batch(batch *storedBatch, yield func(ColdRow, error) bool
 func (x *retiringRows) setKey(batch *storedBatch, row int32) error {
 	hash, _ := x.hasher.HashRow(batch.View, row)
 	var ok bool
-	x.key, ok = x.bucket.cold.appendRetiredKey(x.key[:0], hash, x.bucket.keys, batch.View, row)
+	x.key, ok = x.bucket.cold.appendRetiredKey(x.key[:0], hash, x.snapshot.log.schema.keys, batch.View, row)
 	if !ok {
 		return model.Errorf(model.Corrupt, "the key at offset %d is null", batch.Base+int64(row))
 	}
@@ -229,10 +232,10 @@ func (x *retiringRows) setKey(batch *storedBatch, row int32) error {
 // deletions gives those of keys that have no row below the boundary: behind a restart, nothing else would tell
 // that an older row in the store is dead.
 func (x *retiringRows) deletions(batch *storedBatch, yield func(ColdRow, error) bool) (more bool, err error) {
-	b := x.bucket
+	b, schema := x.bucket, x.snapshot.log.schema
 	x.deleted = x.deleted[:0]
 	for row := range int32(batch.View.Rows()) {
-		kind := batch.View.Value(b.change, row)
+		kind := batch.View.Value(schema.change, row)
 		if len(kind) == 1 && model.ChangeType(kind[0]) == model.ChangeDelete {
 			x.deleted = append(x.deleted, row)
 		}
@@ -248,7 +251,7 @@ func (x *retiringRows) deletions(batch *storedBatch, yield func(ColdRow, error) 
 		return false, err
 	}
 	x.deleted = slices.DeleteFunc(x.deleted, func(row int32) bool { return !x.shared.share.owns(routes[row]) })
-	b.glance(&x.resolver, &Keys{View: batch.View, Columns: b.keys, Hashes: x.hashes, Rows: x.deleted}, nil)
+	b.glance(&x.resolver, &Keys{View: batch.View, Columns: schema.keys, Hashes: x.hashes, Rows: x.deleted}, nil)
 	defer x.resolver.forget()
 	for i, row := range x.deleted {
 		if f := x.resolver.found[i]; f.batch != nil && f.offset() < x.to {

@@ -14,7 +14,7 @@ func newRetiredBench(b *testing.B) (*bench, []int) {
 	x := newBench(b)
 	store := openCold(b, ColdOptions{Dir: b.TempDir(), MemoryBytes: 16 << 20})
 	b.Cleanup(func() { closeCold(b, store) })
-	if err := x.bucket.UseCold(store, ColdBucket{}, 1); err != nil {
+	if err := x.bucket.UseCold(store, ColdBucket{}); err != nil {
 		b.Fatal(err)
 	}
 	x.retire(b, x.end/2)
@@ -72,7 +72,7 @@ func BenchmarkRetire(b *testing.B) {
 	x := newBench(b)
 	store := openCold(b, ColdOptions{Dir: b.TempDir(), MemoryBytes: 16 << 20})
 	b.Cleanup(func() { closeCold(b, store) })
-	if err := x.bucket.UseCold(store, ColdBucket{}, 1); err != nil {
+	if err := x.bucket.UseCold(store, ColdBucket{}); err != nil {
 		b.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(2, 2))

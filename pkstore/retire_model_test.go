@@ -76,7 +76,7 @@ func (m *machine) open(t *rapid.T, file []byte, stored []Stored) {
 			t.Fatal(err)
 		}
 	}
-	if err := m.bucket.UseCold(m.cold, memoryBucket, 1); err != nil {
+	if err := m.bucket.UseCold(m.cold, memoryBucket); err != nil {
 		t.Fatal(err)
 	}
 	if file != nil {

@@ -25,12 +25,10 @@ type retiredRows struct {
 
 // cold is what a bucket has of its store.
 type cold struct {
-	store    ColdStore // nil: rows are never retired
-	bucket   ColdBucket
-	version  int32 // of the schema
-	keys     *KeyEncoding
-	moving   sync.Mutex // held by Retire; before publishing
-	fetchers sync.Pool
+	store  ColdStore // nil: rows are never retired
+	bucket ColdBucket
+	keys   *KeyEncoding
+	moving sync.Mutex // held by Retire; before publishing
 }
 
 const (
@@ -64,8 +62,9 @@ func (k *KeyEncoding) AppendColumns(dst []byte, keys *arrowipc.KeyColumns, v *ar
 // called once at most, before anything is replayed, and behind LoadIndex where that is used; or at any time
 // where the store has nothing of the bucket. It fails with model.Corrupt where an index that was loaded does not
 // fit, or rows cannot be read. The store must be open as long as the bucket is used. For the writer.
-func (b *Bucket) UseCold(store ColdStore, bucket ColdBucket, schemaVersion int32) error {
-	if err := b.setCold(store, bucket, schemaVersion); err != nil {
+func (b *Bucket) UseCold(store ColdStore, bucket ColdBucket) error {
+	schema := b.current()
+	if err := b.setCold(store, bucket); err != nil {
 		return err
 	}
 	reader, err := store.Reader(bucket)
@@ -88,7 +87,7 @@ func (b *Bucket) UseCold(store ColdStore, bucket ColdBucket, schemaVersion int32
 			reader.Release()
 			return fmt.Errorf("reading the retired rows of a bucket: %w", err)
 		}
-		b.log.Store(&publishedLog{start: state.Boundary, end: state.Boundary, bases: []int64{state.Boundary}})
+		b.log.Store(&publishedLog{schema: schema, start: state.Boundary, end: state.Boundary, bases: []int64{state.Boundary}})
 		b.writer.end = state.Boundary
 	}
 	b.showRetired(reader)
@@ -96,13 +95,13 @@ func (b *Bucket) UseCold(store ColdStore, bucket ColdBucket, schemaVersion int32
 }
 
 // setCold gives the bucket its store.
-func (b *Bucket) setCold(store ColdStore, bucket ColdBucket, schemaVersion int32) error {
-	keys, err := NewKeyEncoding(b.options.Layout, b.options.Key)
+func (b *Bucket) setCold(store ColdStore, bucket ColdBucket) error {
+	schema := b.current()
+	keys, err := NewKeyEncoding(schema.options.Layout, schema.options.Key)
 	if err != nil {
 		return err
 	}
-	b.cold.store, b.cold.bucket, b.cold.version, b.cold.keys = store, bucket, schemaVersion, keys
-	b.cold.fetchers.New = func() any { return new(fetcher) }
+	b.cold.store, b.cold.bucket, b.cold.keys = store, bucket, keys
 	return nil
 }
 
@@ -164,7 +163,9 @@ func readRetired(value []byte) (offset, micros int64, row []byte, err error) {
 
 // fetcher reads retired rows. It keeps its memory between uses and is owned by one goroutine.
 type fetcher struct {
+	schema  *bucketSchema
 	decoder *RowDecoder
+	older   map[int32]*rowTranslator // by the version of the schema
 	arena   []byte
 	ends    []int
 	keys    [][]byte
@@ -173,11 +174,11 @@ type fetcher struct {
 	micros  []int64
 }
 
-func (b *Bucket) fetcher() (*fetcher, error) {
-	f := b.cold.fetchers.Get().(*fetcher)
+func (s *bucketSchema) fetcher() (*fetcher, error) {
+	f := s.fetchers.Get().(*fetcher)
 	if f.decoder == nil {
 		var err error
-		if f.decoder, err = NewRowDecoder(b.options.Layout); err != nil {
+		if f.decoder, err = NewRowDecoder(s.options.Layout); err != nil {
 			return nil, err
 		}
 	}
@@ -192,15 +193,19 @@ func (f *fetcher) reset() {
 }
 
 // take appends a row.
-func (f *fetcher) take(value []byte, version int32) error {
+func (f *fetcher) take(value []byte) error {
 	offset, micros, row, err := readRetired(value)
 	if err != nil {
 		return err
 	}
-	if have, err := RowSchemaVersion(row); err != nil || have != version {
-		return model.Errorf(model.Corrupt, "the retired row of offset %d is of schema version %d, want %d", offset, have, version)
+	version, err := RowSchemaVersion(row)
+	if err == nil && version != f.schema.options.SchemaVersion {
+		row, err = f.translate(row, version)
 	}
-	if err := f.decoder.Append(row); err != nil {
+	if err == nil {
+		err = f.decoder.Append(row)
+	}
+	if err != nil {
 		return model.Errorf(model.Corrupt, "the retired row of offset %d is damaged: %v", offset, err).WithCause(err)
 	}
 	f.offsets, f.micros = append(f.offsets, offset), append(f.micros, micros)
@@ -227,12 +232,12 @@ func (f *fetcher) finish() (*storedBatch, []int64, error) {
 // fetch looks for keys among the retired rows: those in places, by their number. into gets the rows that are
 // live now, at the same place as in places; a row that is not will never be again. seen is how many of the keys
 // have a row, live or not.
-func (b *Bucket) fetch(r *retiredRows, k *Keys, places []int32, into []found) (fetched []found, seen int, err error) {
-	f, err := b.fetcher()
+func (b *Bucket) fetch(s *bucketSchema, r *retiredRows, k *Keys, places []int32, into []found) (fetched []found, seen int, err error) {
+	f, err := s.fetcher()
 	if err != nil {
 		return into, 0, err
 	}
-	defer b.cold.fetchers.Put(f)
+	defer s.fetchers.Put(f)
 	into = append(into, make([]found, len(places))...)
 	fetched = into[len(into)-len(places):]
 	for i, place := range places {
@@ -256,7 +261,7 @@ func (b *Bucket) fetch(r *retiredRows, k *Keys, places []int32, into []found) (f
 			return err
 		}
 		fetched[f.places[i]].row = int32(len(f.offsets)) + 1
-		return f.take(value, b.cold.version)
+		return f.take(value)
 	})
 	if err != nil || len(f.offsets) == 0 {
 		return into, seen, err

@@ -17,9 +17,10 @@ import (
 //
 // An entry is, from the top, 32 bits of the hash of the columns and 32 bits of the hash of the key.
 type secondaryIndex struct {
-	name    string
-	at      []int // the columns
-	columns *arrowipc.KeyColumns
+	name string
+	// shapes say where the columns are, by version of the schema; the last one is that of the bucket. The
+	// list is replaced as a whole, by who holds publishing.
+	shapes atomic.Pointer[[]*indexShape]
 
 	// root is what readers see; nil until the index is built.
 	root atomic.Pointer[entryNode]
@@ -74,15 +75,13 @@ func (s *secondaryIndexes) find(name string) *secondaryIndex {
 	return nil
 }
 
-func newSecondaryIndex(name string, layout *arrowipc.Layout, columns []int) (*secondaryIndex, error) {
-	x := &secondaryIndex{name: name, at: slices.Clone(columns), tree: newEntryTree()}
-	var err error
-	if x.columns, err = arrowipc.NewKeyColumns(layout, columns); err != nil {
+func newSecondaryIndex(name string, s *bucketSchema, columns []int) (*secondaryIndex, error) {
+	x := &secondaryIndex{name: name, tree: newEntryTree()}
+	shape, err := newIndexShape(s, columns)
+	if err != nil {
 		return nil, fmt.Errorf("columns of index %q: %w", name, err)
 	}
-	if x.hasher, err = arrowipc.NewRowHasher(layout, columns); err != nil {
-		return nil, fmt.Errorf("columns of index %q: %w", name, err)
-	}
+	x.evolve(shape)
 	return x, nil
 }
 
@@ -125,10 +124,11 @@ func (p *pendingRows) at(offset int64) (arrowipc.Pick, error) {
 		}
 		return arrowipc.Pick{}, fmt.Errorf("the log has no row at offset %d", offset)
 	}
-	if err := batch.check(); err != nil {
+	view, err := batch.whole()
+	if err != nil {
 		return arrowipc.Pick{}, fmt.Errorf("reading the row at offset %d: %w", offset, err)
 	}
-	return arrowipc.Pick{View: batch.View, Row: row}, nil
+	return arrowipc.Pick{View: view, Row: row}, nil
 }
 
 // noteSecondary takes changes of keys into the secondary indexes; readers see nothing of it before

@@ -32,12 +32,12 @@ const (
 // Lookups can use it once its build has ended. It fails with model.IndexAlreadyExists if there is one
 // of that name, and with model.UnsupportedType on columns that cannot be keys.
 func (b *Bucket) AddIndex(name string, columns []int) (*IndexBuild, error) {
+	b.publishing.Lock()
+	defer b.publishing.Unlock()
 	build, err := b.newBuild(name, columns)
 	if err != nil {
 		return nil, err
 	}
-	b.publishing.Lock()
-	defer b.publishing.Unlock()
 	if b.secondary.find(name) != nil {
 		return nil, model.Errorf(model.IndexAlreadyExists, "there is an index %q already", name)
 	}
@@ -45,17 +45,15 @@ func (b *Bucket) AddIndex(name string, columns []int) (*IndexBuild, error) {
 	return build, nil
 }
 
-// newBuild makes what builds an index; begin begins it.
+// newBuild makes what builds an index; begin begins it. publishing is held.
 func (b *Bucket) newBuild(name string, columns []int) (*IndexBuild, error) {
-	x, err := newSecondaryIndex(name, b.options.Layout, columns)
+	s := b.current()
+	x, err := newSecondaryIndex(name, s, columns)
 	if err != nil {
 		return nil, err
 	}
 	build := &IndexBuild{bucket: b, index: x}
-	if build.columns, err = arrowipc.NewRowHasher(b.options.Layout, columns); err != nil {
-		return nil, err
-	}
-	build.keys, err = arrowipc.NewRowHasher(b.options.Layout, b.options.Key)
+	build.columns, build.keys, err = s.hashers(columns)
 	return build, err
 }
 
@@ -107,12 +105,11 @@ func (s *IndexBuild) Step() (more bool, err error) {
 
 // take appends the entries of a batch to changes, and gives how many of its rows are live.
 func (s *IndexBuild) take(live Live, changes *entryChanges) (int64, error) {
-	if live.Check != nil {
-		if err := live.Check(); err != nil {
-			return 0, fmt.Errorf("reading rows from offset %d on: %w", live.Base, err)
-		}
+	view, err := live.Whole()
+	if err != nil {
+		return 0, fmt.Errorf("reading rows from offset %d on: %w", live.Base, err)
 	}
-	n := live.View.Rows()
+	n := view.Rows()
 	if live.Rows != nil {
 		n = int64(len(live.Rows))
 	}
@@ -121,8 +118,8 @@ func (s *IndexBuild) take(live Live, changes *entryChanges) (int64, error) {
 		if live.Rows != nil {
 			row = live.Rows[i]
 		}
-		if hash, null := s.columns.HashRow(live.View, row); !null {
-			key, _ := s.keys.HashRow(live.View, row)
+		if hash, null := s.columns.HashRow(view, row); !null {
+			key, _ := s.keys.HashRow(view, row)
 			changes.added = append(changes.added, entryOf(hash, key))
 		}
 	}

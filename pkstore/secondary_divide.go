@@ -3,20 +3,19 @@ package pkstore
 import (
 	"slices"
 
-	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 )
 
 // inherit takes over the indexes of a bucket that is divided, as far as they are built, as they are: what they lead
 // to beside the rows of this bucket is not in its index of keys. Nobody else has s yet; publishing of the other
 // bucket is held.
-func (s *secondaryIndexes) inherit(from *secondaryIndexes, layout *arrowipc.Layout) {
+func (s *secondaryIndexes) inherit(from *secondaryIndexes, schema *bucketSchema) {
 	var list []*secondaryIndex
 	for _, x := range from.all() {
 		if x.root.Load() == nil {
 			continue
 		}
-		own, err := newSecondaryIndex(x.name, layout, x.at)
+		own, err := newSecondaryIndex(x.name, schema, x.latest().at)
 		if err != nil {
 			continue // it was made of the same columns of the same layout before
 		}
@@ -37,13 +36,13 @@ func (b *Bucket) RenewIndex(name string) (*IndexBuild, error) {
 	if err != nil {
 		return nil, err
 	}
-	build, err := b.newBuild(name, old.at)
+	b.publishing.Lock()
+	defer b.publishing.Unlock()
+	build, err := b.newBuild(name, old.latest().at)
 	if err != nil {
 		return nil, err
 	}
 	build.index.renews.Store(old)
-	b.publishing.Lock()
-	defer b.publishing.Unlock()
 	if b.secondary.find(name) != old {
 		return nil, model.Errorf(model.IndexNotFound, "there is no index %q any more", name)
 	}

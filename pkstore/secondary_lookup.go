@@ -54,30 +54,33 @@ func (b *Bucket) LookupBy(index string, keys Keys, into []Match) (matches []Matc
 			matchers.Put(m)
 		}
 	}()
+	var log *publishedLog
 	for {
-		if asOf, err = b.matchSnapshot(m, x, &keys); err != nil {
-			return into, asOf, err
+		if log, err = b.matchSnapshot(m, x, &keys); err != nil {
+			return into, 0, err
 		}
 		// One that was renewed meanwhile may not have heard of the newest rows.
 		now, err := b.usable(index)
 		if err != nil {
-			return into, asOf, err
+			return into, 0, err
 		}
 		if now == x {
 			break
 		}
 		x = now
 	}
+	shape, asOf := x.shape(log.schema), log.end
 	begin := 0
 	for i, end := range m.bounds {
 		row := keys.row(i)
 		first := len(into)
 		for _, f := range m.found[begin:end] {
-			if err := f.batch.check(); err != nil {
+			view, err := f.batch.whole()
+			if err != nil {
 				return into, asOf, fmt.Errorf("reading the row at offset %d: %w", f.offset(), err)
 			}
-			if keys.Columns.Equal(keys.View, row, x.columns, f.batch.View, f.row) {
-				into = append(into, Match{row, arrowipc.Pick{View: f.batch.View, Row: f.row}, f.offset()})
+			if keys.Columns.Equal(keys.View, row, shape.columns, view, f.row) {
+				into = append(into, Match{row, arrowipc.Pick{View: view, Row: f.row}, f.offset()})
 			}
 		}
 		if len(into) > first+1 {

@@ -17,11 +17,12 @@ func (b *Bucket) fetchReplaced(rows *pendingRows, changes []keyChange) error {
 	if retired == nil {
 		return nil
 	}
-	f, err := b.fetcher()
+	schema := rows.log.schema
+	f, err := schema.fetcher()
 	if err != nil {
 		return err
 	}
-	defer b.cold.fetchers.Put(f)
+	defer schema.fetchers.Put(f)
 	var offsets []int64
 	for i := range changes {
 		c := &changes[i]
@@ -33,7 +34,7 @@ func (b *Bucket) fetchReplaced(rows *pendingRows, changes []keyChange) error {
 			return err
 		}
 		var ok bool
-		if f.arena, ok = b.cold.appendRetiredKey(f.arena, c.hash, b.keys, at.View, at.Row); !ok {
+		if f.arena, ok = b.cold.appendRetiredKey(f.arena, c.hash, schema.keys, at.View, at.Row); !ok {
 			return fmt.Errorf("the key at offset %d is null", c.newest)
 		}
 		f.ends, offsets = append(f.ends, len(f.arena)), append(offsets, c.before)
@@ -50,7 +51,7 @@ func (b *Bucket) fetchReplaced(rows *pendingRows, changes []keyChange) error {
 		if offset, _, _, err := readRetired(value); err != nil || offset != offsets[i] {
 			return err
 		}
-		return f.take(value, b.cold.version)
+		return f.take(value)
 	}); err != nil {
 		return fmt.Errorf("reading rows from below the log: %w", err)
 	}
@@ -67,6 +68,7 @@ func (b *Bucket) fetchReplaced(rows *pendingRows, changes []keyChange) error {
 
 // retiredMatches are the rows from below the log that a lookup by a secondary index may find.
 type retiredMatches struct {
+	schema        *bucketSchema
 	columns, keys *arrowipc.RowHasher
 	entries       []uint64 // those of the candidates of a key, reused
 	// absent are the entries that no row in the index accounts for, ascending by their key, each once.
@@ -78,85 +80,85 @@ type retiredMatches struct {
 	live []bool
 }
 
-// matchSnapshot finds the candidates of all keys as of one moment, and gives the end of the log then. Rows from
+// matchSnapshot finds the candidates of all keys as of one moment, and gives the log of then. Rows from
 // below the log are read between two looks, as in resolveSnapshot.
-func (b *Bucket) matchSnapshot(m *matcher, x *secondaryIndex, k *Keys) (asOf int64, err error) {
+func (b *Bucket) matchSnapshot(m *matcher, x *secondaryIndex, k *Keys) (log *publishedLog, err error) {
 	var r *retiredMatches
 	for range lookupTries {
-		end, rows := b.matchGlance(m, x, k, nil)
+		log, rows := b.matchGlance(m, x, k, nil)
 		if rows == nil {
-			return end, nil
+			return log, nil
 		}
-		if r == nil {
-			if r, err = b.newRetiredMatches(x); err != nil {
-				return 0, err
+		if r == nil || r.schema != log.schema {
+			if r, err = newRetiredMatches(x, log.schema); err != nil {
+				return nil, err
 			}
 		}
 		if err := r.findAbsent(m); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if len(r.absent) == 0 {
-			return end, nil
+			return log, nil
 		}
-		if err := r.read(b, rows); err != nil {
-			return 0, err
+		if err := r.read(rows); err != nil {
+			return nil, err
 		}
-		end, again := b.matchGlance(m, x, k, func(now *retiredRows) { r.check(now) })
-		if again != rows {
+		log, again := b.matchGlance(m, x, k, func(now *retiredRows) { r.check(now) })
+		if again != rows || log.schema != r.schema {
 			continue
 		}
 		have := slices.Clone(r.absent)
 		if err := r.findAbsent(m); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if lost := slices.ContainsFunc(r.absent, func(e uint64) bool { return !slices.Contains(have, e) }); lost {
 			continue
 		}
 		r.absent = have
 		r.merge(m)
-		return end, nil
+		return log, nil
 	}
 	return b.matchHeld(m, x, k)
 }
 
 // matchHeld is matchSnapshot while Publish waits.
-func (b *Bucket) matchHeld(m *matcher, x *secondaryIndex, k *Keys) (asOf int64, err error) {
+func (b *Bucket) matchHeld(m *matcher, x *secondaryIndex, k *Keys) (*publishedLog, error) {
 	b.publishing.Lock()
 	defer b.publishing.Unlock()
 	log, rows := b.log.Load(), b.retired.Load()
 	m.collect(x.root.Load(), k)
 	m.resolve(b.index.directory.Load(), log, k)
 	if rows == nil {
-		return log.end, nil
+		return log, nil
 	}
-	r, err := b.newRetiredMatches(x)
+	r, err := newRetiredMatches(x, log.schema)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := r.findAbsent(m); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if err := r.read(b, rows); err != nil {
-		return 0, err
+	if err := r.read(rows); err != nil {
+		return nil, err
 	}
 	r.check(rows)
 	r.merge(m)
-	return log.end, nil
+	return log, nil
 }
 
 // matchGlance finds the candidates that the index leads to as of one moment; also is called at it.
-func (b *Bucket) matchGlance(m *matcher, x *secondaryIndex, k *Keys, also func(*retiredRows)) (asOf int64, rows *retiredRows) {
+func (b *Bucket) matchGlance(m *matcher, x *secondaryIndex, k *Keys, also func(*retiredRows)) (log *publishedLog, rows *retiredRows) {
 	for range lookupTries {
 		before := b.sequence.Load()
 		if before&1 == 0 {
-			log := b.log.Load()
+			log = b.log.Load()
 			m.collect(x.root.Load(), k)
 			m.resolve(b.index.directory.Load(), log, k)
 			if rows = b.retired.Load(); rows != nil && also != nil {
 				also(rows)
 			}
 			if b.sequence.Load() == before {
-				return log.end, rows
+				return log, rows
 			}
 		}
 		runtime.Gosched()
@@ -164,7 +166,7 @@ func (b *Bucket) matchGlance(m *matcher, x *secondaryIndex, k *Keys, also func(*
 	// There is no quiet moment. A few keys are looked up while Publish waits, many in a state of the
 	// index that stays as it is.
 	b.publishing.Lock()
-	log := b.log.Load()
+	log = b.log.Load()
 	m.collect(x.root.Load(), k)
 	if rows = b.retired.Load(); rows != nil && also != nil {
 		also(rows)
@@ -172,21 +174,18 @@ func (b *Bucket) matchGlance(m *matcher, x *secondaryIndex, k *Keys, also func(*
 	if len(m.entries) <= matchesHeld {
 		defer b.publishing.Unlock()
 		m.resolve(b.index.directory.Load(), log, k)
-		return log.end, rows
+		return log, rows
 	}
 	directory := b.index.frozenDirectory()
 	b.publishing.Unlock()
 	m.resolve(directory, log, k)
-	return log.end, rows
+	return log, rows
 }
 
-func (b *Bucket) newRetiredMatches(x *secondaryIndex) (*retiredMatches, error) {
-	r := &retiredMatches{}
+func newRetiredMatches(x *secondaryIndex, s *bucketSchema) (*retiredMatches, error) {
+	r := &retiredMatches{schema: s}
 	var err error
-	if r.columns, err = arrowipc.NewRowHasher(b.options.Layout, x.at); err != nil {
-		return nil, err
-	}
-	r.keys, err = arrowipc.NewRowHasher(b.options.Layout, b.options.Key)
+	r.columns, r.keys, err = s.hashers(x.shape(s).at)
 	return r, err
 }
 
@@ -197,11 +196,12 @@ func (r *retiredMatches) findAbsent(m *matcher) error {
 	for i, end := range m.ends {
 		r.entries = r.entries[:0]
 		for _, f := range m.found[first:m.bounds[i]] {
-			if err := f.batch.check(); err != nil {
+			view, err := f.batch.whole()
+			if err != nil {
 				return fmt.Errorf("reading the row at offset %d: %w", f.offset(), err)
 			}
-			if columns, null := r.columns.HashRow(f.batch.View, f.row); !null {
-				key, _ := r.keys.HashRow(f.batch.View, f.row)
+			if columns, null := r.columns.HashRow(view, f.row); !null {
+				key, _ := r.keys.HashRow(view, f.row)
 				r.entries = append(r.entries, entryOf(columns, key))
 			}
 		}
@@ -225,12 +225,12 @@ func (r *retiredMatches) findAbsent(m *matcher) error {
 }
 
 // read reads the rows that the absent entries lead to.
-func (r *retiredMatches) read(b *Bucket, rows *retiredRows) error {
-	f, err := b.fetcher()
+func (r *retiredMatches) read(rows *retiredRows) error {
+	f, err := r.schema.fetcher()
 	if err != nil {
 		return err
 	}
-	defer b.cold.fetchers.Put(f)
+	defer r.schema.fetchers.Put(f)
 	r.rows, r.ends = r.rows[:0], r.ends[:0]
 	for _, entry := range r.absent {
 		for row, err := range rows.reader.Rows(binary.BigEndian.AppendUint32(nil, uint32(entry)), nil) {
@@ -244,7 +244,7 @@ func (r *retiredMatches) read(b *Bucket, rows *retiredRows) error {
 			if !rows.live.has(offset) {
 				continue
 			}
-			if err := f.take(row.Value, b.cold.version); err != nil {
+			if err := f.take(row.Value); err != nil {
 				return err
 			}
 		}

@@ -255,7 +255,7 @@ func TestLookupByWhileWriting(t *testing.T) {
 		b := newTestBucket(t, Options{})
 		store := openCold(t, ColdOptions{Dir: t.TempDir()})
 		defer closeCold(t, store)
-		if err := b.UseCold(store, ColdBucket{}, 1); err != nil {
+		if err := b.UseCold(store, ColdBucket{}); err != nil {
 			t.Fatal(err)
 		}
 		r := Retirement{Times: testTimes, Durable: func(context.Context) error { return nil }}

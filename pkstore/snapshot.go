@@ -33,8 +33,8 @@ func (s *Snapshot) Count() int64 { return s.live.count }
 
 // Live is a batch of the log and which of its rows are live, or a batch of live rows from below the log.
 type Live struct {
-	// Stored is the batch. Check is never nil; it must have succeeded before columns other than the key
-	// are read.
+	// Stored is the batch. Check and Whole are never nil. The latter gives the view to read columns other
+	// than the key in, and does what Check does.
 	Stored
 	// Rows are the live rows, ascending; nil: all rows of the batch. They belong to the caller.
 	Rows []int32
@@ -66,7 +66,7 @@ func (s *Snapshot) Batches() iter.Seq2[Live, error] {
 				continue
 			}
 			live := Live{Stored: batch.Stored}
-			live.Check = batch.check
+			live.Check, live.Whole = batch.check, batch.whole
 			if n < to-from {
 				live.Rows = s.live.appendRows(make([]int32, 0, n), from, to)
 			}

@@ -19,7 +19,7 @@ func (s *Snapshot) eachRetired(yield func(Live, error) bool) (more bool) {
 	var after []byte
 	for {
 		// Rows that the log has as well, as a Retire has not ended or was cut off, are read there.
-		live, last, err := s.bucket.readRetired(s.retired.reader, after, func(offset int64) bool {
+		live, last, err := s.log.schema.readRetired(s.retired.reader, after, func(offset int64) bool {
 			return offset < s.log.start && s.live.has(offset)
 		})
 		if err != nil {
@@ -48,7 +48,7 @@ func (b *Bucket) EachRetired() iter.Seq2[Live, error] {
 		defer reader.Release()
 		var after []byte
 		for {
-			live, last, err := b.readRetired(reader, after, func(int64) bool { return true })
+			live, last, err := b.current().readRetired(reader, after, func(int64) bool { return true })
 			if err != nil {
 				yield(Live{}, err)
 				return
@@ -63,12 +63,12 @@ func (b *Bucket) EachRetired() iter.Seq2[Live, error] {
 
 // readRetired reads the next rows behind a key whose offsets are wanted, and gives the key to go on behind; nil at
 // the end.
-func (b *Bucket) readRetired(reader ColdReader, after []byte, wanted func(offset int64) bool) (live Live, last []byte, err error) {
-	f, err := b.fetcher()
+func (s *bucketSchema) readRetired(reader ColdReader, after []byte, wanted func(offset int64) bool) (live Live, last []byte, err error) {
+	f, err := s.fetcher()
 	if err != nil {
 		return Live{}, nil, err
 	}
-	defer b.cold.fetchers.Put(f)
+	defer s.fetchers.Put(f)
 	rows, size := 0, 0
 	for row, err := range reader.Rows(nil, after) {
 		if err != nil {
@@ -79,7 +79,7 @@ func (b *Bucket) readRetired(reader ColdReader, after []byte, wanted func(offset
 			return Live{}, nil, err
 		}
 		if wanted(offset) {
-			if err := f.take(row.Value, b.cold.version); err != nil {
+			if err := f.take(row.Value); err != nil {
 				return Live{}, nil, err
 			}
 			size += len(row.Value)
@@ -97,6 +97,6 @@ func (b *Bucket) readRetired(reader ColdReader, after []byte, wanted func(offset
 		return Live{}, nil, err
 	}
 	live = Live{Stored: batch.Stored, Offsets: batch.offsets, Times: micros}
-	live.Base, live.Check = live.Offsets[0], batch.check
+	live.Base, live.Check, live.Whole = live.Offsets[0], batch.check, batch.whole
 	return live, last, nil
 }

@@ -3,6 +3,7 @@ package pkstore
 import (
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/headrace/headrace/internal/arrowipc"
 )
@@ -19,6 +20,9 @@ type Stored struct {
 	// reads them for the first time, and again only after it failed; it may be called by several
 	// goroutines for different batches. nil: there is nothing to do.
 	Check func() error
+	// Whole gives a view with all columns, once Check has succeeded, where View lacks some: those whose
+	// values have to be converted. Whoever reads them keeps it for as long as that takes. nil: View has all.
+	Whole func() (*arrowipc.View, error)
 	// Keep is held as long as the bucket holds the batch.
 	Keep any
 }
@@ -33,6 +37,8 @@ type storedBatch struct {
 	offsets  []int64
 	checked  atomic.Bool
 	checking sync.Mutex
+	// converted is what Whole gave, for as long as somebody uses it; guarded by checking.
+	converted weak.Pointer[arrowipc.View]
 }
 
 func newStoredBatch(s Stored) *storedBatch {
@@ -47,6 +53,26 @@ func (b *storedBatch) offset(row int32) int64 {
 		return b.offsets[row]
 	}
 	return b.Base + int64(row)
+}
+
+// whole gives a view all of whose columns can be read.
+func (b *storedBatch) whole() (*arrowipc.View, error) {
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	if b.Whole == nil {
+		return b.View, nil
+	}
+	b.checking.Lock()
+	defer b.checking.Unlock()
+	if view := b.converted.Value(); view != nil {
+		return view, nil
+	}
+	view, err := b.Whole()
+	if err == nil {
+		b.converted = weak.Make(view)
+	}
+	return view, err
 }
 
 // check sees to it that all columns can be read.

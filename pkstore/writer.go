@@ -97,7 +97,7 @@ func (b *Bucket) sourceOf(c *Change) (*source, error) {
 	if b.writer.source.fits(c) {
 		return b.writer.source, nil
 	}
-	s, err := newSource(&b.options, b.change, c)
+	s, err := newSource(&b.current().options, b.current().change, c)
 	if err == nil {
 		b.writer.source = s
 	}
@@ -118,7 +118,7 @@ func (b *Bucket) Apply(base int64, c Change) (batches []*arrowipc.Batch, err err
 	failed := true
 	b.beginReading()
 	defer func() {
-		w.forget(failed, b.options.Layout)
+		w.forget(failed, b.current().options.Layout)
 		b.endReading()
 	}()
 	if err := b.openKeys(&c, s); err != nil {
@@ -148,9 +148,9 @@ func (b *Bucket) admit(base int64, c *Change) (*source, error) {
 	case c.Retract && b.writer.aggregates == nil:
 		return nil, errors.New("taking values back: the merge engine is not aggregation")
 	case c.Expected != nil:
-	case c.Delete && b.options.Deletes == model.DeleteRefuse:
+	case c.Delete && b.current().options.Deletes == model.DeleteRefuse:
 		return nil, model.Errorf(model.DeleteRefused, "the table refuses deletions")
-	case c.Delete && b.options.Deletes == model.DeleteIgnore:
+	case c.Delete && b.current().options.Deletes == model.DeleteIgnore:
 		return nil, nil
 	}
 	if len(c.Hashes) == 0 {
@@ -158,7 +158,7 @@ func (b *Bucket) admit(base int64, c *Change) (*source, error) {
 	}
 	s, err := b.sourceOf(c)
 	if err == nil {
-		err = s.checkVersion(&b.options, c)
+		err = s.checkVersion(&b.current().options, c)
 	}
 	return s, err
 }
@@ -188,7 +188,7 @@ func (b *Bucket) openKeys(c *Change, s *source) error {
 	b.findPending(c, s)
 	keys := Keys{View: c.Rows, Columns: s.keys, Hashes: c.Hashes, Rows: w.rows}
 	w.resolver.resolve(b, b.log.Load(), &keys)
-	if err := b.addRetired(&w.resolver, &keys); err != nil {
+	if err := b.addRetired(b.current(), &w.resolver, &keys); err != nil {
 		return fmt.Errorf("reading rows from below the log: %w", err)
 	}
 	for i, f := range w.resolver.found {
@@ -197,10 +197,11 @@ func (b *Bucket) openKeys(c *Change, s *source) error {
 		if f.batch == nil {
 			continue
 		}
-		if err := f.batch.check(); err != nil {
+		view, err := f.batch.whole()
+		if err != nil {
 			return fmt.Errorf("reading the row at offset %d: %w", f.offset(), err)
 		}
-		k.row = arrowipc.Pick{View: f.batch.View, Row: f.row}
+		k.row = arrowipc.Pick{View: view, Row: f.row}
 	}
 	return nil
 }
@@ -220,7 +221,7 @@ func (b *Bucket) findPending(c *Change, s *source) {
 		k.newest, k.previous = noRow, noChange
 		number := b.pending.find(c.Hashes[row], func(offset int64) bool {
 			at := b.pendingRow(offset)
-			return s.keys.Equal(c.Rows, row, b.keys, at.View, at.Row)
+			return s.keys.Equal(c.Rows, row, b.current().keys, at.View, at.Row)
 		})
 		if number == noChange {
 			w.rows = append(w.rows, row)

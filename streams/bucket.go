@@ -20,10 +20,10 @@ type Bucket struct {
 	// first is the offset at which the log began, or will begin: 0 unless the bucket split from another one.
 	first   int64
 	options Options
-	layout  *arrowipc.Layout
 	dir     string
-	// definition is what new segments say of the table.
+	// definition is what new segments say of the table, layout that of their batches.
 	definition atomic.Pointer[model.Table]
+	layout     atomic.Pointer[arrowipc.Layout]
 
 	// end is the offset behind the last readable row, start the first readable one, lastTime the time
 	// of the newest row, pending ones included.
@@ -56,9 +56,24 @@ type Bucket struct {
 	pins    map[*int64]struct{}
 }
 
-// Define replaces what segments that are begun from now on say of the table, where its name or its
-// options have changed. The columns must be the same.
-func (b *Bucket) Define(table *model.Table) { b.definition.Store(table) }
+// Define replaces what segments that are begun from now on say of the table. layout is that of its rows in the
+// log; nil: one is made. Where the table has another schema version than before, the next Write begins a
+// segment: batches that are appended from now on have that schema. Then it is for the writer, while nothing is
+// pending.
+func (b *Bucket) Define(table *model.Table, layout *arrowipc.Layout) error {
+	before := b.definition.Load()
+	if before == nil || before.SchemaVersion != table.SchemaVersion {
+		if layout == nil {
+			var err error
+			if layout, err = arrowipc.NewLayout(table.LogSchema()); err != nil {
+				return err
+			}
+		}
+		b.layout.Store(layout)
+	}
+	b.definition.Store(table)
+	return nil
+}
 
 func (b *Bucket) tableName() string { return b.definition.Load().Name.String() }
 

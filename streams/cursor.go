@@ -11,8 +11,9 @@ import (
 // Cursor walks the stored batches of a bucket. It is for one goroutine, and has to be closed.
 type Cursor struct {
 	// Skip says, where it is set, that a batch with such statistics is to be passed over. Its pages are not
-	// touched then. The statistics are valid during the call; batches without any are not asked about.
-	Skip func(*arrowipc.Statistics) bool
+	// touched then. The statistics are valid during the call, and of the columns of the schema version that the
+	// batch has; batches without any are not asked about.
+	Skip func(schemaVersion int32, s *arrowipc.Statistics) bool
 
 	bucket *Bucket
 	offset int64

@@ -102,6 +102,11 @@
 //	headrace.defaults         defaults of columns (JSON object)
 //	headrace.created          time (JSON string)
 //	headrace.indexes          secondary indexes, where there are some (JSON list of name and columns)
+//	headrace.nested_ids       numbers of nested fields, where there are some (JSON list): see model.SchemaVersion
+//	headrace.versions         the earlier versions of the schema, where it was changed (JSON list of version,
+//	                          schema, an IPC schema message in base64, field_ids and nested_ids)
+//	headrace.initial          what rows show in fields that were added later, by number, where the schema
+//	                          was changed (JSON object)
 //	headrace.created_buckets  number of buckets before the table grew, where it did
 //	headrace.splits           where the bucket and those that share history with it split, where they did
 //	                          (JSON object of {"parent","at","retired"}, by bucket)
@@ -150,6 +155,10 @@
 // Retain removes the oldest segment durably before the next one. Rewrite writes another file, syncs
 // it, renames it over the old one and syncs the folder. A segment that was rewritten stands for every
 // extent of the one before.
+//
+// All batches of a segment have one version of the table's schema: behind a change, a bucket begins a new
+// segment with its next rows. One that has no rows yet is replaced, since the new one has its name: Renew
+// does so as Rewrite does.
 //
 // # Reading
 //

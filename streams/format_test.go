@@ -275,7 +275,7 @@ func TestSegmentBytesAsValues(t *testing.T) {
 	options := testOptions(fs)
 	options.SegmentBytes = 1 << 20
 	b := mustOpen(t, nothing(), options)
-	schema := b.layout.Schema()
+	schema := b.layout.Load().Schema()
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer builder.Release()
 	// At every alignment that a value can have.

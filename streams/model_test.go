@@ -131,7 +131,7 @@ func (m *machine) skipSome(r *rapid.T) {
 		r.Fatal(err)
 	}
 	defer c.Close()
-	c.Skip = func(s *arrowipc.Statistics) bool {
+	c.Skip = func(_ int32, s *arrowipc.Statistics) bool {
 		low, high := int64(binary.LittleEndian.Uint64(s.Columns[0].Min)), int64(binary.LittleEndian.Uint64(s.Columns[0].Max))
 		if s.Rows == 0 || s.Columns[0].Nulls != 0 || s.Columns[1].Nulls < 0 {
 			r.Fatalf("statistics %+v", s)

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"slices"
 
-	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -24,18 +23,13 @@ func OpenBucket(table *model.Table, bucket int32, at *Extent, options Options) (
 	if err := options.validate(); err != nil {
 		return nil, err
 	}
-	layout := options.Layout
-	if layout == nil {
-		var err error
-		if layout, err = arrowipc.NewLayout(table.LogSchema()); err != nil {
-			return nil, fmt.Errorf("open bucket %d of table %s: %w", bucket, table.ID, err)
-		}
-	}
 	b := &Bucket{
-		tableID: table.ID, number: bucket, first: table.First(bucket), options: options, layout: layout,
+		tableID: table.ID, number: bucket, first: table.First(bucket), options: options,
 		dir: bucketDir(table.ID, bucket), pins: map[*int64]struct{}{},
 	}
-	b.Define(table)
+	if err := b.Define(table, options.Layout); err != nil {
+		return nil, fmt.Errorf("open bucket %d of table %s: %w", bucket, table.ID, err)
+	}
 	b.segments.Store(&[]*segment{})
 	b.writer.bucket = b
 	if at != nil && at.Segment.Base >= 0 && at.Segment != b.segmentName(at.Segment.Base) {
@@ -177,6 +171,12 @@ func (o *opening) openAt(at Extent) error {
 	}
 	if err := o.discard(behind); err != nil {
 		return err
+	}
+	if present {
+		var err error
+		if at, err = Standing(b.options, at); err != nil {
+			return err
+		}
 	}
 	b.writer.extent = at
 	if at.Segment.Base < 0 {

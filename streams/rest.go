@@ -83,7 +83,7 @@ func (s *segment) rested() *segment {
 	s.retired = true
 	return &segment{
 		bucket: s.bucket, name: s.name, limit: s.limit, size: s.size, next: s.next, chain: s.chain, resting: true,
-		identified: true, id: s.id, schema: s.schema, layout: s.layout,
+		identified: true, id: s.id, schema: s.schema, layout: s.layout, version: s.version,
 	}
 }
 

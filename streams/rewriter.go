@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
 )
 
@@ -16,6 +16,8 @@ type rewriter struct {
 	source  *segment
 	old     segmentIndex
 	builder *arrowipc.Builder
+	// table is what the new segment of a Renew says of the table.
+	table *model.Table
 	// compressor is nil where nothing is to be compressed, compression what the new file says of that.
 	compressor  *arrowipc.Compressor
 	compression string
@@ -43,10 +45,7 @@ func (r *rewriter) run(ctx context.Context) (replaced *segment, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := files.Remove(name.rewritePath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if r.file, err = files.Create(name.rewritePath()); err != nil {
+	if err := r.createFile(); err != nil {
 		return nil, err
 	}
 	err = r.copy(ctx, w)
@@ -58,6 +57,15 @@ func (r *rewriter) run(ctx context.Context) (replaced *segment, err error) {
 		return nil, errors.Join(err, files.Remove(name.rewritePath()))
 	}
 	return r.replace()
+}
+
+// createFile makes the file that is to replace the old one.
+func (r *rewriter) createFile() (err error) {
+	if err := r.discardFile(); err != nil {
+		return err
+	}
+	r.file, err = r.bucket.options.FS.Create(r.source.name.rewritePath())
+	return err
 }
 
 // copy writes the batches of the source, checked, in as few as possible.
@@ -233,7 +241,7 @@ func (r *rewriter) replace() (*segment, error) {
 	b, old := r.bucket, r.source
 	s := &segment{
 		bucket: b, name: old.name, size: r.at.End, loaded: true, identified: true, id: r.id, schema: r.schema,
-		layout: old.layout, entries: r.made.entries, next: r.at.Next, chain: r.at.Chain,
+		layout: old.layout, version: old.version, entries: r.made.entries, next: r.at.Next, chain: r.at.Chain,
 		compression: r.compression, raw: r.made.raw,
 	}
 	s.durable.Store(true)

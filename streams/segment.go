@@ -45,6 +45,7 @@ type segment struct {
 	id         segmentID
 	schema     uint32 // checksum of the schema message
 	layout     *arrowipc.Layout
+	version    int32 // of the table's schema
 	// headless says that the schema message is damaged.
 	headless bool
 	// The following are set while loaded is.
@@ -108,6 +109,10 @@ func (s *segment) load(within bounds) (err error) {
 		w.size = within.end
 	}
 	first, err := s.identify(w)
+	if errors.Is(err, errSchemaUnknown) {
+		s.lose(err.Error())
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read segment %s: %w", s.name.Path(), err)
 	}
@@ -153,22 +158,21 @@ func (s *segment) identify(w *window) (first batchHead, err error) {
 		// What the batches hold can still be read: the table says what their columns are.
 		s.headless = true
 		s.bucket.logDamage(s.name.Path(), damage{from: s.name.Base, to: s.name.Base, detail: fault.Error()})
-		s.setIdentity(found.id, found.schema, s.bucket.layout)
-		return found, nil
+		return found, s.guessSchema(found)
 	}
-	layout := s.bucket.layout
-	if !head.table.LogSchema().Equal(layout.Schema()) {
+	layout, table := s.bucket.layout.Load(), s.bucket.definition.Load()
+	if head.table.SchemaVersion != table.SchemaVersion || !head.table.LogSchema().Equal(layout.Schema()) {
 		layout = head.layout
 	}
-	s.setIdentity(head.id, head.sum, layout)
+	s.setIdentity(head.id, head.sum, layout, head.table.SchemaVersion)
 	s.compression, s.raw = head.compression, head.raw
 	return batchHead{position: begin, previous: head.previous}, nil
 }
 
 // setIdentity sets what every batch of the segment has, once: readers look at it without mu.
-func (s *segment) setIdentity(id segmentID, schema uint32, layout *arrowipc.Layout) {
+func (s *segment) setIdentity(id segmentID, schema uint32, layout *arrowipc.Layout, version int32) {
 	if !s.identified {
-		s.identified, s.id, s.schema, s.layout = true, id, schema, layout
+		s.identified, s.id, s.schema, s.layout, s.version = true, id, schema, layout, version
 	}
 }
 
@@ -204,7 +208,7 @@ func (s *segment) adopt(scan *scanner) {
 // lose says that all rows of the segment are gone.
 func (s *segment) lose(detail string) {
 	s.loaded = true
-	s.setIdentity(segmentID{}, 0, s.bucket.layout)
+	s.setIdentity(segmentID{}, 0, s.bucket.layout.Load(), s.bucket.definition.Load().SchemaVersion)
 	s.next = max(s.limit, s.name.Base)
 	s.damage = []damage{{from: s.name.Base, to: s.next, detail: detail}}
 	s.bucket.logDamage(s.name.Path(), s.damage[0])

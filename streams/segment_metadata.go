@@ -42,6 +42,10 @@ const (
 	keyCompression = "headrace.compression"
 	// keyIndexes is there where the table has secondary indexes.
 	keyIndexes = "headrace.indexes"
+	// keyNestedIDs is there where columns have nested fields, the others where the schema was changed.
+	keyNestedIDs = "headrace.nested_ids"
+	keyVersions  = "headrace.versions"
+	keyInitial   = "headrace.initial"
 	// keySplits and keyCreatedBuckets are there where the table has grown.
 	keySplits         = "headrace.splits"
 	keyCreatedBuckets = "headrace.created_buckets"
@@ -116,7 +120,9 @@ func (h *segmentHead) metadata() (arrow.Metadata, error) {
 	if h.partition != nil {
 		entries = append(entries, metadataEntry{keyPartition, h.partition})
 	}
-	for _, entry := range entries {
+	evolved, err := evolutionEntries(t)
+	errs = append(errs, err)
+	for _, entry := range append(entries, evolved...) {
 		text, plain := entry.value.(string)
 		if !plain {
 			encoded, err := json.Marshal(entry.value)
@@ -248,6 +254,7 @@ func (h *segmentHead) parseTable(r *metadataReader, schema *arrow.Schema) {
 	if _, indexed := r.values[keyIndexes]; indexed {
 		r.decode(keyIndexes, &t.Indexes)
 	}
+	r.decodeEvolution(t)
 	if _, parted := r.values[keyPartitionBy]; parted {
 		r.decode(keyPartitionBy, &t.PartitionBy)
 	}

@@ -149,7 +149,7 @@ func (c *Cursor) skips() bool {
 	if err := arrowipc.ParseStatistics(c.segment.layout, stored, &c.parsed); err != nil {
 		return false
 	}
-	return c.Skip(&c.parsed)
+	return c.Skip(c.segment.version, &c.parsed)
 }
 
 // agree says that c, which an index file has, are the same statistics; none at all are no others.

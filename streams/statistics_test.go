@@ -19,9 +19,9 @@ func numberBounds(s *arrowipc.Statistics) (low, high int64) {
 }
 
 // skipTo passes over batches that end below an offset, by their numbers.
-func skipTo(offset int64) func(*arrowipc.Statistics) bool {
+func skipTo(offset int64) func(int32, *arrowipc.Statistics) bool {
 	number, _, _ := value(offset)
-	return func(s *arrowipc.Statistics) bool {
+	return func(_ int32, s *arrowipc.Statistics) bool {
 		_, high := numberBounds(s)
 		return high < number
 	}
@@ -128,7 +128,7 @@ func TestSkipTouchesNoPage(t *testing.T) {
 		}
 		defer c.Close()
 		number, _, _ := value(wanted)
-		c.Skip = func(s *arrowipc.Statistics) bool {
+		c.Skip = func(_ int32, s *arrowipc.Statistics) bool {
 			low, high := numberBounds(s)
 			return number < low || number > high
 		}

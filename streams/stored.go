@@ -24,6 +24,9 @@ type Stored struct {
 	checks  *bufferChecks
 }
 
+// SchemaVersion is the version of the table's schema that Batch was written under.
+func (s *Stored) SchemaVersion() int32 { return s.segment.version }
+
 // Time is the append time of the last row, in µs.
 func (s *Stored) Time() int64 { return s.entry.time }
 

@@ -45,10 +45,13 @@ func (t *transaction) run() error {
 		}
 	}()
 	t.sealAsked = w.bucket.sealing.Swap(false)
-	if t.sealAsked && w.active != nil && t.at.Next > t.at.Segment.Base {
+	if (t.sealAsked || w.outdated()) && w.active != nil && t.at.Next > t.at.Segment.Base {
 		if err := t.seal(); err != nil {
 			return err
 		}
+	}
+	if w.outdated() {
+		return errOutdated
 	}
 	for _, p := range w.pending {
 		if p.fault != nil {
@@ -67,8 +70,8 @@ func (t *transaction) merge(p *pendingBatch) (*arrowipc.Batch, error) {
 		return summarized(padded(p.parts[0]))
 	}
 	w := t.writer
-	if w.builder == nil {
-		w.builder = arrowipc.NewBuilder(w.bucket.layout)
+	if w.builder == nil || w.builder.Layout() != w.bucket.layout.Load() {
+		w.builder = arrowipc.NewBuilder(w.bucket.layout.Load())
 	}
 	for _, part := range p.parts {
 		if err := w.builder.AppendRange(part, 0, part.Rows); err != nil {
@@ -161,8 +164,8 @@ func (t *transaction) begin(base int64) error {
 		return fmt.Errorf("begin segment: %w", err)
 	}
 	s := &segment{
-		bucket: b, name: name, limit: noLimit, loaded: true, identified: true, id: id, schema: head.sum, layout: b.layout,
-		next: base, chain: head.previous,
+		bucket: b, name: name, limit: noLimit, loaded: true, identified: true, id: id, schema: head.sum, layout: b.layout.Load(),
+		version: head.table.SchemaVersion, next: base, chain: head.previous,
 	}
 	s.handle = &handle{File: file, segment: s}
 	t.created = append(t.created, s)

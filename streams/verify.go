@@ -55,7 +55,7 @@ func verifyBetween(w *window, from, to Extent) error {
 	w.size = to.End
 	s := scanner{window: w, id: head.id, schema: head.sum, layout: head.layout, strict: true, limit: to.Next}
 	s.position, s.next, s.chain = from.End, from.Next, from.Chain
-	if from.End == 0 {
+	if from.End == 0 || head.standsFor(from) {
 		s.position, s.next, s.chain = head.size, head.base, head.previous
 	}
 	if err := s.run(); err != nil {

@@ -14,6 +14,8 @@ type Visited struct {
 	Base int64
 	// Position is where the batch begins in the file.
 	Position int64
+	// SchemaVersion is the version of the table's schema that the batch was written under.
+	SchemaVersion int32
 }
 
 // VisitSegment calls visit for the batches of the segment at path, in order, those without rows
@@ -51,7 +53,7 @@ func VisitSegment(options Options, path string, end int64, visit func(Visited) e
 		if err != nil {
 			return false, asReadError(err)
 		}
-		if err := visit(Visited{Batch: &s.batch, Base: h.base, Position: h.position}); err != nil {
+		if err := visit(Visited{Batch: &s.batch, Base: h.base, Position: h.position, SchemaVersion: head.table.SchemaVersion}); err != nil {
 			return false, err
 		}
 		s.take(&h)

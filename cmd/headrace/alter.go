@@ -13,6 +13,14 @@ import (
 
 // tableChange is one of the changes of AlterTable; one field is set.
 type tableChange struct {
+	AddColumn    *addColumn    `json:"add_column,omitempty"`
+	DropColumn   []string      `json:"drop_column,omitempty"`
+	RenameColumn *renameColumn `json:"rename_column,omitempty"`
+	SetType      *setType      `json:"set_type,omitempty"`
+	SetNullable  []string      `json:"set_nullable,omitempty"`
+	MoveColumn   *moveColumn   `json:"move_column,omitempty"`
+	SetComment   *setComment   `json:"set_comment,omitempty"`
+
 	SetOption   *optionChange `json:"set_option,omitempty"`
 	CreateIndex *indexChange  `json:"create_index,omitempty"`
 	DropIndex   string        `json:"drop_index,omitempty"`
@@ -31,22 +39,29 @@ type indexChange struct {
 
 func (p *program) alterCommand() *cobra.Command {
 	var set, create, drop []string
+	var columns columnFlags
 	var buckets int
 	command := &cobra.Command{
-		Use: "alter TABLE", Short: "Change options, indexes and the number of buckets of a table", Args: arguments("TABLE"),
+		Use: "alter TABLE", Short: "Change columns, options, indexes and the number of buckets of a table", Args: arguments("TABLE"),
 		Example: "  headrace alter web.clicks --set log.ttl=30d --set log.durability=os\n" +
 			"  headrace alter web.users --create-index by_email=email\n" +
-			"  headrace alter web.users --buckets 8",
+			"  headrace alter web.users --buckets 8\n" +
+			"  headrace alter web.users --add-column 'score double default 0 after name' --rename-column mail=email",
 		RunE: func(command *cobra.Command, args []string) error {
-			changes, err := tableChanges(set, create, drop)
+			changes, err := columns.changes()
 			if err != nil {
 				return err
 			}
+			others, err := tableChanges(set, create, drop)
+			if err != nil {
+				return err
+			}
+			changes = append(changes, others...)
 			if command.Flags().Changed("buckets") {
 				changes = append(changes, tableChange{SetBuckets: &buckets})
 			}
 			if len(changes) == 0 {
-				return usagef("say what to change: --set NAME=VALUE, --create-index NAME=COLUMN, --drop-index NAME or --buckets N")
+				return usagef("say what to change: see headrace alter --help")
 			}
 			request := struct {
 				Table   string        `json:"table"`
@@ -55,6 +70,7 @@ func (p *program) alterCommand() *cobra.Command {
 			return p.withClient(func(c *client) error { return p.changed(command.Context(), c, "AlterTable", request, "changed") })
 		},
 	}
+	columns.register(command)
 	command.Flags().StringArrayVar(&set, "set", nil, "option to set, NAME=VALUE; may be repeated")
 	command.Flags().StringArrayVar(&create, "create-index", nil, "index to make, NAME=COLUMN,…; may be repeated")
 	command.Flags().IntVar(&buckets, "buckets", 0, "number of buckets: 2, 4, 8 … times as many as there are")
@@ -62,7 +78,8 @@ func (p *program) alterCommand() *cobra.Command {
 	return command
 }
 
-// tableChanges puts what the flags say into one list, which the server takes as a whole or not at all.
+// tableChanges puts what the flags say of options and indexes into one list, which the server takes as a
+// whole or not at all, together with the changes of columns.
 func tableChanges(set, create, drop []string) ([]tableChange, error) {
 	options, err := parseOptionFlags(set)
 	if err != nil {

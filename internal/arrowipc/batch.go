@@ -6,8 +6,14 @@ import "hash/crc32"
 // are null.
 type Node struct{ Length, Nulls int64 }
 
-// Span is a range of bytes of Batch.Body.
+// Span is a range of bytes of Batch.Body, or of bytes aside: see Adapter.
 type Span struct{ Offset, Length int64 }
+
+// asideShift is where in an offset the number of the bytes aside stands, from 1; 0 is Body.
+const asideShift = 48
+
+// isAside says that the bytes are not in Body. They are plain then, whatever the codec.
+func (s Span) isAside() bool { return s.Offset>>asideShift != 0 }
 
 // Codec is how the buffers of a batch are compressed, each on its own: 8 bytes that give the plain
 // length (-1: not compressed), then a frame of the codec.
@@ -41,7 +47,10 @@ type Batch struct {
 	// Statistics are those of the rows; nil where they were not taken. They do not change any more.
 	Statistics *Statistics
 
-	owned bool // Body is from newBody
+	owned bool     // Body is from newBody
+	aside [][]byte // what spans that are aside lie in
+	// source is the batch whose body this one reads: whoever holds this one holds that.
+	source *Batch
 }
 
 // Release gives the body back for reuse, after which the batch and what was read from it without
@@ -69,8 +78,15 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 var zeros [alignment]byte
 
 func (b *Batch) bytes(span Span) []byte {
-	return b.Body[span.Offset : span.Offset+span.Length : span.Offset+span.Length]
+	body, from := b.Body, span.Offset
+	if part := from >> asideShift; part != 0 {
+		body, from = b.aside[part-1], from-part<<asideShift
+	}
+	return body[from : from+span.Length : from+span.Length]
 }
+
+// Buffer gives the bytes of a buffer, as they are stored. They must not be changed.
+func (b *Batch) Buffer(i int) []byte { return b.bytes(b.Buffers[i]) }
 
 // shift is how many variadic buffers come before those of a column that has views view nodes before
 // it.

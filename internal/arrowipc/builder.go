@@ -64,6 +64,9 @@ func (b *Builder) reset() {
 	}
 }
 
+// Layout is the layout of the batches that the builder makes.
+func (b *Builder) Layout() *Layout { return b.layout }
+
 // Rows is how many rows have been appended: those that all columns have, where columns were appended
 // to one by one.
 func (b *Builder) Rows() int64 {

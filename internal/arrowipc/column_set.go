@@ -57,7 +57,7 @@ func (s *ColumnSet) AppendBuffers(dst []int, b *Batch) []int {
 func (s *ColumnSet) Read(b, dst *Batch) error {
 	*dst = Batch{
 		Layout: s.chosen, Rows: b.Rows,
-		Nodes: dst.Nodes[:0], Buffers: dst.Buffers[:0], Variadic: dst.Variadic[:0], Body: b.Body,
+		Nodes: dst.Nodes[:0], Buffers: dst.Buffers[:0], Variadic: dst.Variadic[:0], Body: b.Body, aside: b.aside, source: b.source,
 	}
 	for _, c := range s.columns {
 		dst.Nodes = append(dst.Nodes, b.Nodes[c.node:c.nodeEnd]...)

@@ -43,6 +43,9 @@ var errTooMuch = errors.New("it holds too much")
 func decompress(b *Batch, budget int64) (*Batch, error) {
 	size, claimed := int64(0), int64(0)
 	for _, s := range b.Buffers {
+		if s.isAside() {
+			continue // it is plain, and stays where it is
+		}
 		n := s.Length
 		if b.Codec != NoCodec {
 			var err error
@@ -56,11 +59,16 @@ func decompress(b *Batch, budget int64) (*Batch, error) {
 		claimed += n
 		size += aligned(n)
 	}
-	out := &Batch{Layout: b.Layout, Rows: b.Rows, Nodes: append([]Node(nil), b.Nodes...), Statistics: b.Statistics}
+	out := &Batch{Layout: b.Layout, Rows: b.Rows, Nodes: append([]Node(nil), b.Nodes...), Statistics: b.Statistics, aside: b.aside}
 	out.Variadic = append(out.Variadic, b.Variadic...)
 	w := newBodyWriter(out, size, len(b.Buffers))
 	for i, s := range b.Buffers {
-		if b.Codec == NoCodec {
+		switch {
+		case s.isAside():
+			out.Buffers = append(out.Buffers, s)
+			out.Sums = append(out.Sums, 0) // a batch that was adapted has none, as nobody stores it
+			continue
+		case b.Codec == NoCodec:
 			w.add(b.bytes(s))
 			continue
 		}

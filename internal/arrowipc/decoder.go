@@ -51,6 +51,10 @@ type Decoder struct {
 	dictionaries map[int64]*Batch // by id, of plain layouts
 	wanted       map[int64]*Layout
 
+	byName []*column                  // of source, for ContentHash
+	sums   []uint32                   // of the buffers of wire; nil: not known
+	hashed map[int64]hashedDictionary // by id
+
 	builder *Builder
 	wire    Batch
 	vectors []vector
@@ -85,6 +89,7 @@ func NewDecoder(schemaMessage []byte, options DecoderOptions) (*Decoder, error) 
 	if err := d.matchColumns(options); err != nil {
 		return nil, err
 	}
+	d.byName = sortByName(source.top)
 	d.builder = NewBuilder(d.target)
 	d.builder.limit = limits.DecompressedBytes
 	return d, nil
@@ -185,6 +190,7 @@ func normalise(b *Batch) {
 }
 
 func (d *Decoder) decodeBatch(f *flat, table flatTable, parts *scattered) ([]*Batch, error) {
+	d.sums = nil
 	if err := d.readWire(f, table, d.source, parts.size); err != nil {
 		return nil, err
 	}
@@ -242,6 +248,17 @@ func (d *Decoder) plain(parts *scattered) (*Batch, error) {
 	}
 	defer joined.Release()
 	return decompress(&joined, d.limits.DecompressedBytes)
+}
+
+// Sent gives the columns of the target that the stream has, by index, ascending.
+func (d *Decoder) Sent() []int {
+	var sent []int
+	for i, c := range d.columns {
+		if c != nil {
+			sent = append(sent, i)
+		}
+	}
+	return sent
 }
 
 // checkRequired checks the target's NOT NULL columns, each of which is one of the vectors' columns;

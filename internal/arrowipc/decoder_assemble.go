@@ -37,12 +37,15 @@ func (d *Decoder) copyDirect(parts *scattered) (*Batch, error) {
 		return nil, nil
 	}
 	w := newBodyWriter(out, size, buffers)
+	sums := make([]uint32, len(wire.Buffers))
 	s := d.beginSummary(out)
 	for i, c := range d.columns {
 		if c == nil {
 			w.addBatch(filled[i])
 		} else {
 			w.addColumn(wire, c, parts)
+			from, to := wire.bufferRange(c)
+			copy(sums[from:to], out.Sums[len(out.Sums)-(to-from):])
 		}
 		if err := s.add(out, i); err != nil {
 			out.Release()
@@ -50,6 +53,7 @@ func (d *Decoder) copyDirect(parts *scattered) (*Batch, error) {
 		}
 	}
 	out.Body = out.Body[:w.position]
+	d.sums = sums
 	return out, nil
 }
 

@@ -133,7 +133,7 @@ func (b *Batch) bufferRange(c *column) (from, to int) {
 // header is padded so that, in a FlightData of header and body alone, the body begins at a multiple
 // of 64 bytes; clients then find their buffers aligned.
 func (p *Projection) Message(b *Batch, extra [][][]byte) Message {
-	if p.whole {
+	if p.whole && b.aside == nil {
 		return p.wholeMessage(b)
 	}
 	message, _ := p.Encode(b, extra, b.Codec) // nothing is decoded that could fail
@@ -160,7 +160,7 @@ func (p *Projection) Encode(b *Batch, extra [][][]byte, codec Codec) (Message, e
 	if codec != b.Codec && b.Codec != NoCodec {
 		return Message{}, fmt.Errorf("encoding a batch: its codec is %d, want %d or none", b.Codec, codec)
 	}
-	if p.whole && codec == b.Codec {
+	if p.whole && b.aside == nil && codec == b.Codec {
 		return p.wholeMessage(b), nil
 	}
 	shape := headerShape{rows: b.Rows, nodes: p.nodes, buffers: p.buffers, codec: codec}

@@ -92,8 +92,9 @@ func (b *Batch) validity(c *column) Span { return b.Buffers[c.buffer+b.shift(c.v
 // joinValidity gives the bitmap of rows that are null in none of the columns, plain, and how many are.
 func (b *Batch) joinValidity(columns []*column) (bitmap []byte, nulls int64, err error) {
 	for _, c := range columns {
-		bytes := b.bytes(b.validity(c))
-		if b.Codec != NoCodec {
+		span := b.validity(c)
+		bytes := b.bytes(span)
+		if b.Codec != NoCodec && !span.isAside() {
 			if bytes, err = decompressOne(b.Codec, bytes); err != nil {
 				return nil, 0, err
 			}

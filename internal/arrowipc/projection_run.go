@@ -65,6 +65,10 @@ func (r *run) add(s Span) {
 		r.addFrame(r.batch.bytes(s))
 		return
 	}
+	if s.isAside() && s.Length > 0 {
+		r.addPlain(r.batch.bytes(s))
+		return
+	}
 	r.header.addSpan(r.length, s.Length)
 	if s.Length == 0 {
 		return
@@ -110,7 +114,7 @@ func (r *run) addFrame(plain []byte) {
 // notCompressed is the length before a buffer that is stored plainly in a compressed batch.
 var notCompressed = [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// addPlain appends a buffer that is not of the batch.
+// addPlain appends a plain buffer that is not in the body of the batch.
 func (r *run) addPlain(buffer []byte) {
 	if r.compresses() {
 		r.addFrame(buffer)

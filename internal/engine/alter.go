@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 )
 
@@ -39,6 +40,13 @@ type CreateIndex struct{ Index model.Index }
 
 // DropIndex removes a secondary index. Lookups by it that are open fail.
 type DropIndex struct{ Name string }
+
+// ChangeColumns changes columns, one after the other.
+type ChangeColumns struct{ Changes []model.ColumnChange }
+
+func (c ChangeColumns) apply(definition *model.Table) (*model.Table, error) {
+	return definition.WithColumns(c.Changes...)
+}
 
 // SetBuckets gives the table more buckets: 2, 4, 8 … times as many. Nothing is moved: rows that are there stay in
 // their logs, and where rows are routed by a bucket key, each bucket splits at its end.
@@ -86,31 +94,93 @@ func (e *Engine) AlterTable(ctx context.Context, name model.TableName, expect Ex
 	if err := expect.check(definition); err != nil {
 		return nil, err
 	}
-	for _, change := range changes {
-		if definition, err = change.apply(definition); err != nil {
-			return nil, err
+	next, err := t.altered(definition, changes)
+	if err != nil {
+		return nil, err
+	}
+	if next.definition.Buckets != definition.Buckets {
+		if next.definition.SchemaVersion != definition.SchemaVersion {
+			return nil, model.Errorf(model.BadRequest, "the number of buckets and columns cannot be changed at once").
+				WithRemedy("Change the one, and then the other")
 		}
+		return e.grow(ctx, t, next.definition)
 	}
-	if err := definition.CheckOptions(); err != nil {
-		return nil, err
-	}
-	if err := t.checkIndexes(definition); err != nil {
-		return nil, err
-	}
-	if definition.Buckets != t.definition.Load().Buckets {
-		return e.grow(ctx, t, definition)
-	}
-	// The committer must see one level for all rows that are on their way.
+	// The committer must see one level, and one schema, for all rows that are on their way.
 	err = e.control(ctx, func() error {
 		if err := e.settle(); err != nil {
 			return err
 		}
-		return e.redefine(t, definition)
+		return e.redefine(t, next)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return definition, nil
+	return next.definition, nil
+}
+
+// altered gives what a table becomes by changes: its definition and the schema with that, which is the one
+// that it has where no column changes.
+func (t *table) altered(definition *model.Table, changes []TableChange) (*redefinition, error) {
+	changed := definition
+	var err error
+	for _, change := range changes {
+		if changed, err = change.apply(changed); err != nil {
+			return nil, err
+		}
+	}
+	if err := changed.CheckOptions(); err != nil {
+		return nil, err
+	}
+	if changed, err = definition.Succeed(changed); err != nil {
+		return nil, err
+	}
+	if err := checkInitial(definition, changed); err != nil {
+		return nil, err
+	}
+	next := &redefinition{definition: changed, schema: t.schema.Load()}
+	if changed.SchemaVersion != definition.SchemaVersion {
+		if next.schema, err = newTableSchema(t, changed); err != nil {
+			return nil, err
+		}
+		// Behind the point of no return nothing may be wrong with them.
+		for _, v := range changed.Versions[max(0, len(changed.Versions)-earlierMax):] {
+			if _, err := next.schema.adapter(v.Version); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return next, checkIndexColumns(next.schema, changed)
+}
+
+// checkInitial refuses values that are too large to be shown in all rows that are there.
+func checkInitial(before, changed *model.Table) error {
+	var check func(trees []*model.FieldTree, path string) error
+	check = func(trees []*model.FieldTree, path string) error {
+		for _, tree := range trees {
+			value := changed.Initial[tree.ID]
+			if _, known := before.Initial[tree.ID]; value != nil && !known {
+				size, err := arrowipc.ValueBytes(tree.Field, value)
+				if err != nil {
+					return err
+				}
+				if size > arrowipc.ConstantRowMax {
+					return model.Errorf(model.BadRequest, "the default of column %s takes %d bytes, and at most %d where rows are there",
+						path+tree.Field.Name, size, arrowipc.ConstantRowMax).WithRemedy("Add the column without a default")
+				}
+			}
+			if err := check(tree.Children, path+tree.Field.Name+"."); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return check(changed.Current().Trees(), "")
+}
+
+// redefinition is what a table becomes.
+type redefinition struct {
+	definition *model.Table
+	schema     *tableSchema
 }
 
 // SetOptions is AlterTable with changes of options.

@@ -19,22 +19,18 @@ type beforeAfter struct {
 }
 
 // newBeforeAfter makes the schema of the view.
-func newBeforeAfter(t *table, scan Scan) (*beforeAfter, error) {
+func newBeforeAfter(schema *tableSchema, scan Scan) (*beforeAfter, error) {
 	for i, path := range scan.Paths {
 		if len(path) > 0 {
 			return nil, model.Errorf(model.BadRequest, "the view before-after has no field within the column %q", scan.Columns[i]).
 				With("column", scan.Columns[i]).WithRemedy("Ask for the whole column, or read the view changelog")
 		}
 	}
-	columns, err := t.chosen(scan.Columns)
+	columns, err := schema.chosen(scan.Columns)
 	if err != nil {
 		return nil, err
 	}
-	fields := make([]arrow.Field, len(columns))
-	for i, column := range columns {
-		fields[i] = t.layout.Schema().Field(column)
-	}
-	row := arrow.StructOf(fields...)
+	row := arrow.StructOf(schema.columnFields(columns)...)
 	layout, err := arrowipc.NewLayout(arrow.NewSchema([]arrow.Field{
 		changeField, {Name: "before", Type: row, Nullable: true}, {Name: "after", Type: row, Nullable: true},
 	}, nil))
@@ -46,11 +42,11 @@ func newBeforeAfter(t *table, scan Scan) (*beforeAfter, error) {
 	return x, err
 }
 
-// convert makes a piece of the rows [from, to) of a stored batch: of those changes of which a row is among
-// kept, ascending indexes in the batch. A change stands at the offset of its last row. Where to parts the
-// two rows of an update, the change is left for later: next is where to go on.
-func (x *beforeAfter) convert(stored *streams.Stored, from, to int64, kept keptRows) (p piece, next int64, err error) {
-	view, err := arrowipc.NewView(&stored.Batch)
+// convert makes a piece of the rows [from, to) of a stored batch, which batch are in the schema of the read: of those
+// changes of which a row is among kept, ascending indexes in the batch. A change stands at the offset of its last row.
+// Where to parts the two rows of an update, the change is left for later: next is where to go on.
+func (x *beforeAfter) convert(stored *streams.Stored, batch *arrowipc.Batch, from, to int64, kept keptRows) (p piece, next int64, err error) {
+	view, err := arrowipc.NewView(batch)
 	if err != nil {
 		return piece{}, 0, err
 	}
@@ -127,11 +123,15 @@ func (r *Reader) prepareChanges(s *source, stored *streams.Stored, from, to int6
 		s.next = to
 		return r.progress()
 	}
+	batch, err := r.adapt(stored, nil)
+	if err != nil {
+		return err
+	}
 	if err := stored.Verify(nil); err != nil {
 		return err
 	}
 	return stored.Use(func() error {
-		p, next, err := r.changes.convert(stored, from, to, kept)
+		p, next, err := r.changes.convert(stored, batch, from, to, kept)
 		if err != nil {
 			return err
 		}

@@ -151,7 +151,7 @@ func (e *Engine) Buckets(name model.TableName) ([]BucketState, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := t.choose(Scan{Table: name})
+	chosen, err := t.choose(Scan{Table: name}, t.schema.Load())
 	if err != nil {
 		return nil, err
 	}

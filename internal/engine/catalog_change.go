@@ -66,9 +66,7 @@ func (e *Engine) design(request CreateTable) (*model.Table, error) {
 	if definition.Keyed() && len(definition.BucketKey) == 0 {
 		definition.BucketKey = definition.RoutingKey()
 	}
-	for i := range schema.NumFields() {
-		definition.FieldIDs = append(definition.FieldIDs, int32(i+1))
-	}
+	definition.NumberFields()
 	var faults []error
 	faults = append(faults, model.CheckSchema(request.Schema), definition.CheckPartitionBy(), definition.CheckOptions(), checkPrimaryKey(definition))
 	if request.Buckets < 0 || request.Buckets > model.BucketsMax {

@@ -161,12 +161,25 @@ func (e *Engine) RenameTable(_ context.Context, from, to model.TableName) (*mode
 	return &definition, t.define(&definition)
 }
 
-// redefine replaces a definition on disk and in memory.
-func (e *Engine) redefine(t *table, definition *model.Table) error {
-	if err := e.writeTable(t, definition); err != nil {
+// redefine replaces a definition on disk and in memory. It is for the committer.
+func (e *Engine) redefine(t *table, next *redefinition) error {
+	evolves := next.schema != t.schema.Load()
+	if evolves { // behind the point of no return nothing may be found wrong
+		if err := t.tryEvolve(next.schema); err != nil {
+			return err
+		}
+	}
+	if err := e.writeTable(t, next.definition); err != nil {
 		return err
 	}
-	return t.define(definition)
+	if evolves {
+		if err := t.evolve(next.schema); err != nil {
+			return e.fail(err) // what is on disk is right: a restart takes it
+		}
+	}
+	err := t.define(next.definition)
+	t.published.Wake() // followers may want to end
+	return err
 }
 
 // writeTable replaces a definition on disk.

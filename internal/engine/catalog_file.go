@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
@@ -26,6 +28,7 @@ type tableRecord struct {
 	Table         string  `json:"table"`
 	Schema        string  `json:"schema"` // IPC schema message, base64
 	FieldIDs      []int32 `json:"field_ids"`
+	NestedIDs     []int32 `json:"nested_ids,omitempty"`
 	SchemaVersion int32   `json:"schema_version"`
 	Buckets       int32   `json:"buckets"`
 	// CreatedBuckets and Splits are those of model.Table.
@@ -40,6 +43,10 @@ type tableRecord struct {
 	Defaults       map[string]any        `json:"defaults,omitempty"`
 	Comments       map[string]string     `json:"comments,omitempty"`
 	Created        time.Time             `json:"created"`
+	// Versions are the earlier versions of the schema, Initial what rows show in fields that were added
+	// behind them, by number.
+	Versions []versionRecord `json:"versions,omitempty"`
+	Initial  map[int32]any   `json:"initial,omitempty"`
 	// Starts are logical starts of buckets, set by truncation.
 	Starts map[int32]int64 `json:"starts,omitempty"`
 	// Dropped is when the table was dropped; zero while it is there.
@@ -51,9 +58,10 @@ type tableRecord struct {
 func newTableRecord(definition *model.Table, starts map[int32]int64) *tableRecord {
 	return &tableRecord{
 		Format: catalogFormat, ID: definition.ID, Database: definition.Name.Database, Table: definition.Name.Table,
-		Schema:   base64.StdEncoding.EncodeToString(arrowipc.EncodeSchema(definition.Schema)),
-		FieldIDs: definition.FieldIDs, SchemaVersion: definition.SchemaVersion, Buckets: definition.Buckets,
-		CreatedBuckets: definition.CreatedBuckets, Splits: definition.Splits,
+		Schema:   encodeSchema(definition.Schema),
+		FieldIDs: definition.FieldIDs, NestedIDs: definition.NestedIDs, SchemaVersion: definition.SchemaVersion,
+		Versions: versionRecords(definition), Initial: definition.Initial,
+		Buckets: definition.Buckets, CreatedBuckets: definition.CreatedBuckets, Splits: definition.Splits,
 		BucketKey: definition.BucketKey, PrimaryKey: definition.PrimaryKey, PartitionBy: definition.PartitionBy, Indexes: definition.Indexes, Comment: definition.Comment,
 		Options: definition.Options, Defaults: definition.Defaults, Comments: definition.Comments,
 		Created: definition.CreatedAt, Starts: starts, definition: definition,
@@ -65,21 +73,59 @@ func (r *tableRecord) define() error {
 	if r.Format != catalogFormat {
 		return fmt.Errorf("format %d, want %d", r.Format, catalogFormat)
 	}
-	message, err := base64.StdEncoding.DecodeString(r.Schema)
+	schema, err := decodeSchema(r.Schema)
 	if err != nil {
-		return fmt.Errorf("decode schema: %w", err)
-	}
-	schema, err := arrowipc.DecodeSchema(message, arrowipc.Limits{})
-	if err != nil {
-		return fmt.Errorf("decode schema: %w", err)
+		return err
 	}
 	r.definition = &model.Table{
 		ID: r.ID, Name: model.TableName{Database: r.Database, Table: r.Table}, Schema: schema, FieldIDs: r.FieldIDs,
 		SchemaVersion: r.SchemaVersion, Buckets: r.Buckets, CreatedBuckets: r.CreatedBuckets,
 		BucketKey: r.BucketKey, PrimaryKey: r.PrimaryKey, PartitionBy: r.PartitionBy,
 		Indexes: r.Indexes, Comment: r.Comment, Options: r.Options, Defaults: r.Defaults, Comments: r.Comments, CreatedAt: r.Created,
+		NestedIDs: r.NestedIDs, Initial: r.Initial,
 	}
+	for _, v := range r.Versions {
+		if schema, err = decodeSchema(v.Schema); err != nil {
+			return fmt.Errorf("version %d: %w", v.Version, err)
+		}
+		r.definition.Versions = append(r.definition.Versions, model.SchemaVersion{
+			Version: v.Version, Schema: schema, FieldIDs: v.FieldIDs, NestedIDs: v.NestedIDs,
+		})
+	}
+	r.definition.NumberFields()
 	return r.definition.ReadSplits(r.Splits)
+}
+
+// versionRecord is an earlier version of a table's schema.
+type versionRecord struct {
+	Version   int32   `json:"version"`
+	Schema    string  `json:"schema"` // IPC schema message, base64
+	FieldIDs  []int32 `json:"field_ids"`
+	NestedIDs []int32 `json:"nested_ids,omitempty"`
+}
+
+func versionRecords(definition *model.Table) []versionRecord {
+	records := make([]versionRecord, len(definition.Versions))
+	for i, v := range definition.Versions {
+		records[i] = versionRecord{v.Version, encodeSchema(v.Schema), v.FieldIDs, v.NestedIDs}
+	}
+	return records
+}
+
+func encodeSchema(schema *arrow.Schema) string {
+	return base64.StdEncoding.EncodeToString(arrowipc.EncodeSchema(schema))
+}
+
+func decodeSchema(text string) (*arrow.Schema, error) {
+	message, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("decode schema: %w", err)
+	}
+	schema, err := arrowipc.DecodeSchema(message, arrowipc.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("decode schema: %w", err)
+	}
+	return schema, nil
 }
 
 // readTableRecord reads the file of a table whose folder is dir.

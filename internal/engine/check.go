@@ -216,6 +216,11 @@ func (c *checker) segment(table, segment string, next int64) (end int64, damaged
 	end = -1
 	extent, growing := c.extents[segment]
 	if growing {
+		stands, err := streams.Standing(c.options, extentOf(extent))
+		if err != nil {
+			return end, false, err
+		}
+		extent = recordOf(stands)
 		next, end = extent.Next, extent.End
 	}
 	info, err := c.restored.Stat(segment)

@@ -24,9 +24,8 @@ type coldCheck struct {
 	keyed *keyedCheck
 	dir   string
 	store pkstore.ColdStore
-	// state reads the rows of any bucket; version is that of the schema.
+	// options are those of a state that reads the rows of any bucket.
 	options pkstore.Options
-	version int32
 }
 
 // openCold opens the store of retired rows of a table's folder; nil where there is none, or nobody asked.
@@ -38,7 +37,7 @@ func (k *keyedCheck) openCold(definition *model.Table, folder string) *coldCheck
 	if _, err := k.checker.files.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	c := &coldCheck{keyed: k, dir: dir, options: pkstore.Options{Layout: k.layout}, version: definition.SchemaVersion}
+	c := &coldCheck{keyed: k, dir: dir, options: pkstore.Options{Layout: k.layout, SchemaVersion: definition.SchemaVersion, Adapter: k.adapter}}
 	for _, name := range definition.PrimaryKey {
 		c.options.Key = append(c.options.Key, k.layout.ColumnIndex(name))
 	}
@@ -91,7 +90,7 @@ func (c *coldCheck) compareRows(bucket pkstore.ColdBucket, start int64, known ma
 	}
 	state, err := pkstore.NewBucket(options)
 	if err == nil {
-		err = state.UseCold(store, bucket, c.version)
+		err = state.UseCold(store, bucket)
 	}
 	if err != nil {
 		return -1, err

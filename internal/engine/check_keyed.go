@@ -17,7 +17,10 @@ import (
 type keyedCheck struct {
 	checker *checker
 	table   string
+	// layout is that of the log in the newest version of the schema, which all rows are brought to.
 	layout  *arrowipc.Layout
+	version int32
+	adapter func(version int32) (*arrowipc.Adapter, error)
 	keys    *arrowipc.RowHasher
 	rows    *arrowipc.RowHasher
 	full    bool
@@ -72,7 +75,12 @@ func (c *checker) newKeyedCheck(dir string, definition *model.Table) (*keyedChec
 	if err != nil {
 		return nil, err
 	}
-	k := &keyedCheck{checker: c, table: definition.Name.String(), layout: layout, full: options.Image == model.ImageFull}
+	k := &keyedCheck{
+		checker: c, table: definition.Name.String(), layout: layout, version: definition.SchemaVersion, full: options.Image == model.ImageFull,
+	}
+	if k.adapter, err = adaptersTo(definition, layout); err != nil {
+		return nil, err
+	}
 	if k.keys, err = hasherOf(layout, definition.PrimaryKey); err != nil {
 		return nil, err
 	}
@@ -121,21 +129,23 @@ func (k *keyedCheck) batch(segment string, v streams.Visited) error {
 	if k.known == nil || v.Batch.Rows == 0 {
 		return nil
 	}
-	batch := *v.Batch
-	batch.Layout = k.layout
-	view, err := arrowipc.NewView(&batch)
+	batch, err := k.adapt(v)
+	var view *arrowipc.View
+	if err == nil {
+		view, err = arrowipc.NewView(batch)
+	}
 	if err != nil {
 		k.find(segment, v.Position, v.Base, err.Error())
 		k.known = nil
 		return nil
 	}
-	if k.keyHashes, err = k.keys.Hash(&batch, k.keyHashes[:0]); err != nil {
+	if k.keyHashes, err = k.keys.Hash(batch, k.keyHashes[:0]); err != nil {
 		return err
 	}
-	if k.rowHashes, err = k.rows.Hash(&batch, k.rowHashes[:0]); err != nil {
+	if k.rowHashes, err = k.rows.Hash(batch, k.rowHashes[:0]); err != nil {
 		return err
 	}
-	owner, err := k.growth.owners(k.number, &batch)
+	owner, err := k.growth.owners(k.number, batch)
 	if err != nil {
 		return err
 	}
@@ -156,6 +166,36 @@ func (k *keyedCheck) batch(segment string, v streams.Visited) error {
 	}
 	k.next = v.Base + batch.Rows
 	return nil
+}
+
+// adapt gives a batch in the newest version of the schema.
+func (k *keyedCheck) adapt(v streams.Visited) (*arrowipc.Batch, error) {
+	if v.SchemaVersion == k.version {
+		batch := *v.Batch
+		batch.Layout = k.layout
+		return &batch, nil
+	}
+	adapter, err := k.adapter(v.SchemaVersion)
+	if err != nil {
+		return nil, err
+	}
+	return adapter.Adapt(v.Batch, nil)
+}
+
+// adaptersTo gives how rows of the versions of a table's schema become rows of its log as it is now.
+func adaptersTo(definition *model.Table, layout *arrowipc.Layout) (func(version int32) (*arrowipc.Adapter, error), error) {
+	to, err := arrowipc.NewFieldLayout(layout, definition.Current().Trees())
+	known := map[int32]*arrowipc.Adapter{}
+	return func(version int32) (*arrowipc.Adapter, error) {
+		if known[version] == nil {
+			adapter, err := adapterTo(to, definition, version)
+			if err != nil {
+				return nil, err
+			}
+			known[version] = adapter
+		}
+		return known[version], nil
+	}, err
 }
 
 // change folds one row of the changelog, and says what is wrong with it; "" if nothing is.

@@ -21,7 +21,7 @@ func appendChanges(t *testing.T, e *Engine, table string, rows ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := array.NewRecordBuilder(memory.DefaultAllocator, served.log.Schema())
+	b := array.NewRecordBuilder(memory.DefaultAllocator, served.schema.Load().log.Schema())
 	for _, row := range rows {
 		var kind, text string
 		var id int64
@@ -33,11 +33,11 @@ func appendChanges(t *testing.T, e *Engine, table string, rows ...string) {
 		b.Field(2).AppendNull()
 		b.Field(3).(*array.Uint8Builder).Append(uint8(slices.Index([]string{"+I", "-U", "+U", "-D", "?"}, kind)))
 	}
-	batch, err := arrowipc.FromRecord(served.log, b.NewRecordBatch())
+	batch, err := arrowipc.FromRecord(served.schema.Load().log, b.NewRecordBatch())
 	if err != nil {
 		t.Fatal(err)
 	}
-	put := &Put{engine: e, table: served, level: served.level()}
+	put := &Put{engine: e, table: served, schema: served.schema.Load(), level: served.level()}
 	if err := e.submitChanges(t.Context(), put, nil, part{batch: batch}); err != nil {
 		t.Fatal(err)
 	}

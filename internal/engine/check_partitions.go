@@ -56,7 +56,7 @@ func (c *checker) rebuildLedger(dir string, definition *model.Table) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPartitions(&table{layout: layout}, definition)
+	p, err := newPartitions(layout, definition)
 	if err != nil {
 		return err
 	}
@@ -97,14 +97,15 @@ func (c *checker) rebuildLedger(dir string, definition *model.Table) error {
 
 // restore makes a partition of what a segment says of it.
 func (p *partitions) restore(known *model.Partition) (*partition, error) {
-	if len(known.Values) != len(p.fields) {
-		return nil, fmt.Errorf("partition %d has %d values, want %d", known.ID, len(known.Values), len(p.fields))
+	shape := p.shape.Load()
+	if len(known.Values) != len(shape.fields) {
+		return nil, fmt.Errorf("partition %d has %d values, want %d", known.ID, len(known.Values), len(shape.fields))
 	}
-	values := make(map[string]any, len(p.fields))
-	for i, field := range p.fields {
+	values := make(map[string]any, len(shape.fields))
+	for i, field := range shape.fields {
 		values[field.Name] = known.Values[i]
 	}
-	parsed, err := p.encode(values)
+	parsed, err := p.encode(shape, values)
 	if err != nil {
 		return nil, fmt.Errorf("partition %d: %w", known.ID, err)
 	}

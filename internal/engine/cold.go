@@ -142,7 +142,7 @@ func (b *bucket) useCold(store *pkstore.Bucket, cold pkstore.ColdStore) error {
 		return nil
 	}
 	b.retires = true
-	return store.UseCold(cold, b.coldBucket(), b.table.definition.Load().SchemaVersion)
+	return store.UseCold(cold, b.coldBucket())
 }
 
 // checkBoundary refuses a log that does not reach down to the retired rows, or whose rows they are ahead of.

@@ -171,7 +171,7 @@ func (r *request) apply(g *group) error {
 		return r.openEpoch(g)
 	case r.roll != nil:
 		g.touch(r.roll)
-		r.roll.Append(arrowipc.NewBuilder(r.table.log).Finish(), []streams.Run{{Time: max(g.time, r.roll.LastTime())}})
+		r.roll.Append(arrowipc.NewBuilder(r.table.schema.Load().log).Finish(), []streams.Run{{Time: max(g.time, r.roll.LastTime())}})
 		return nil
 	case r.put.refused != nil:
 		return r.put.refused
@@ -181,6 +181,9 @@ func (r *request) apply(g *group) error {
 		if done || err != nil {
 			return err
 		}
+	}
+	if err := r.adopt(); err != nil {
+		return err
 	}
 	if err := r.settleParts(); err != nil {
 		return err
@@ -238,7 +241,7 @@ func (r *request) placeNothing(g *group) error {
 		return err
 	}
 	g.touch(b)
-	base := b.Append(arrowipc.NewBuilder(r.table.log).Finish(), []streams.Run{r.run(max(g.time, b.LastTime()), 0)})
+	base := b.Append(arrowipc.NewBuilder(r.table.schema.Load().log).Finish(), []streams.Run{r.run(max(g.time, b.LastTime()), 0)})
 	r.pending.ack.Offsets[b.number] = model.Range{From: base, To: base}
 	return nil
 }
@@ -266,6 +269,9 @@ func (e *Engine) write(g *group) error {
 		return err
 	}
 	for _, b := range g.touched {
+		if err := e.renew(b); err != nil {
+			return fmt.Errorf("write to bucket %d of table %s: %w", b.number, b.table.definition.Load().Name, err)
+		}
 		g.ends = append(g.ends, b.Next())
 		written, err := b.Write()
 		if err != nil {

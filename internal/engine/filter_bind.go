@@ -15,16 +15,16 @@ const (
 )
 
 // bindFilter prepares the filter of a scan for the rows of the log; nil where it has none.
-func (t *table) bindFilter(scan Scan) (*filter.Filter, error) {
+func (s *tableSchema) bindFilter(scan Scan) (*filter.Filter, error) {
 	if scan.Filter == nil {
 		return nil, nil
 	}
-	e, err := t.translateChanges(scan)
+	e, err := s.table.translateChanges(scan)
 	if err != nil {
 		return nil, err
 	}
-	f, err := filter.Bind(e, t.log, systemFields)
-	return f, t.ofTable(err)
+	f, err := filter.Bind(e, s.log, systemFields)
+	return f, s.table.ofTable(err)
 }
 
 // ofTable adds the table's name to the details of an error that a user sees.

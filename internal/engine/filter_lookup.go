@@ -10,9 +10,13 @@ import (
 // lookupFilter drops rows that were found and do not match. It gathers the columns that the filter names,
 // so that they are looked at together: rows that were found lie in many batches.
 type lookupFilter struct {
-	filter  *filter.Filter // of the builder's layout
-	columns []int          // in the table
-	builder *arrowipc.Builder
+	filter *filter.Filter // of the layout of set
+	// columns are those of the schema that the stream was opened with, set is a choice of them.
+	columns []int
+	set     *arrowipc.ColumnSet
+	// rows of the schema as it is now are gathered, by builder.
+	gathering *gathering
+	builder   *arrowipc.Builder
 
 	picks []arrowipc.Pick // reused
 	at    []int           // of each pick, in what was found
@@ -20,7 +24,7 @@ type lookupFilter struct {
 }
 
 // openLookupFilter prepares the filter of a lookup; nil where it has none.
-func (t *table) openLookupFilter(request LookupRequest) (*lookupFilter, error) {
+func (s *tableSchema) openLookupFilter(request LookupRequest) (*lookupFilter, error) {
 	if request.Filter == nil {
 		return nil, nil
 	}
@@ -28,18 +32,24 @@ func (t *table) openLookupFilter(request LookupRequest) (*lookupFilter, error) {
 		return nil, model.Errorf(model.BadRequest, "a lookup that inserts what is missing takes no filter").
 			WithRemedy("Leave out filter or insert_missing")
 	}
-	table, err := filter.Bind(request.Filter, t.layout, nil)
+	table, err := filter.Bind(request.Filter, s.layout, nil)
 	if err != nil {
-		return nil, t.ofTable(err)
+		return nil, s.table.ofTable(err)
 	}
 	x := &lookupFilter{columns: table.Columns()}
-	set, err := arrowipc.NewColumnSet(t.layout, x.columns)
-	if err != nil {
+	if x.set, err = arrowipc.NewColumnSet(s.layout, x.columns); err != nil {
 		return nil, err
 	}
-	x.builder = arrowipc.NewBuilder(set.Layout())
-	x.filter, err = filter.Bind(request.Filter, set.Layout(), nil)
+	x.filter, err = filter.Bind(request.Filter, x.set.Layout(), nil)
 	return x, err
+}
+
+// bind makes the filter, which is of one version of the schema, ready for rows of another one.
+func (x *lookupFilter) bind(schema, now *tableSchema) (err error) {
+	if x.gathering, err = schema.gather(now, x.columns, x.set.Layout(), 0); err == nil {
+		x.builder = arrowipc.NewBuilder(x.gathering.layout)
+	}
+	return err
 }
 
 // drop takes the views from rows that do not match.
@@ -54,7 +64,7 @@ func (x *lookupFilter) drop(found []arrowipc.Pick) error {
 		return nil
 	}
 	err := streams.Guard(func() error {
-		for i, column := range x.columns {
+		for i, column := range x.gathering.columns {
 			if err := x.builder.AppendColumnPicks(i, column, x.picks); err != nil {
 				return err
 			}
@@ -64,9 +74,11 @@ func (x *lookupFilter) drop(found []arrowipc.Pick) error {
 	if err != nil {
 		return err
 	}
-	batch := x.builder.Finish()
+	batch, err := x.gathering.finish(x.builder, len(x.picks))
+	if err != nil {
+		return err
+	}
 	defer batch.Release()
-	batch.Rows = int64(len(x.picks)) // also where the filter names no column
 	if x.rows, err = x.filter.Select(filter.All(batch), x.rows[:0]); err != nil {
 		return err
 	}

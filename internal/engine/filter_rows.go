@@ -19,6 +19,7 @@ type rowFilter struct {
 	filter *filter.Filter
 	// set are the columns wanted; layout, builder and projection are of what is gathered.
 	set        *arrowipc.ColumnSet
+	columns    []int // of set, and changes, in the log
 	builder    *arrowipc.Builder
 	projection *arrowipc.Projection
 	changes    *arrowipc.ColumnSet // the change column, where the reader shows it; else nil
@@ -50,20 +51,17 @@ const (
 
 // openFilter prepares the filter of the scan; it does nothing where there is none.
 func (r *Reader) openFilter() error {
-	f, err := r.table.bindFilter(r.scan)
+	f, err := r.schema.bindFilter(r.scan)
 	if f == nil || err != nil {
 		return err
 	}
-	log := r.table.log
+	log := r.schema.log
 	x := &rowFilter{filter: f, gathered: &gatheredRows{}, extra: make([][]byte, len(systemFields)), sent: r.engine.options.Clock.Now()}
 	r.filtered = x
 	if r.changes != nil {
 		return nil // which gathers by itself
 	}
-	columns, err := r.table.chosen(r.scan.Columns)
-	if err != nil {
-		return err
-	}
+	columns := r.columns
 	if columns == nil {
 		columns = make([]int, log.Schema().NumFields())
 		for i := range columns {
@@ -79,8 +77,11 @@ func (r *Reader) openFilter() error {
 		return err
 	}
 	x.builder = arrowipc.NewBuilder(layout)
+	x.columns = columns
 	if r.showsChanges() {
-		if x.changes, err = arrowipc.NewColumnSet(log, []int{log.Schema().NumFields() - 1}); err != nil {
+		change := log.Schema().NumFields() - 1
+		x.columns = append(slices.Clone(columns), change)
+		if x.changes, err = arrowipc.NewColumnSet(log, []int{change}); err != nil {
 			return err
 		}
 	}
@@ -89,18 +90,18 @@ func (r *Reader) openFilter() error {
 }
 
 // skips gives what a cursor asks before it touches a batch; nil where there is no filter.
-func (r *Reader) skips() func(*arrowipc.Statistics) bool {
+func (r *Reader) skips() func(int32, *arrowipc.Statistics) bool {
 	if r.filtered == nil {
 		return nil
 	}
 	x := r.filtered
-	return func(s *arrowipc.Statistics) bool {
-		if x.filter.MayMatch(s) {
+	return r.schema.skipper(func(version int32, s *arrowipc.Statistics) bool {
+		if r.scan.EndAtSchemaChange && version > r.schema.version || x.filter.MayMatch(s) {
 			return false
 		}
 		x.examined += s.Rows
 		return true
-	}
+	})
 }
 
 // passSkipped moves a source behind the batches that its cursor has skipped, before the one that it gave; at
@@ -115,20 +116,27 @@ func (s *source) passSkipped(stored *streams.Stored, to int64) {
 
 // selectRows finds the rows of [from, to) of a stored batch that match, as indexes in it. Only the columns
 // that the filter names are touched.
-func (x *rowFilter) selectRows(s *source, stored *streams.Stored, from, to int64) ([]int32, error) {
+func (r *Reader) selectRows(s *source, stored *streams.Stored, from, to int64) (rows []int32, err error) {
+	x := r.filtered
 	x.examined += to - from
-	x.loaded = x.filter.AppendBuffers(x.loaded[:0], &stored.Batch)
+	if x.loaded, err = r.appendBuffers(x.loaded[:0], stored, x.filter, x.filter.Columns()); err != nil {
+		return nil, err
+	}
 	if err := stored.LoadAlone(x.loaded); err != nil {
 		return nil, err
 	}
-	err := x.fillSystem(stored.Rows, s.number, func(row int64) int64 { return stored.Base + row }, func() (func(int64) int64, error) {
+	batch, err := r.adapt(stored, x.filter.Columns())
+	if err != nil {
+		return nil, err
+	}
+	err = x.fillSystem(stored.Rows, s.number, func(row int64) int64 { return stored.Base + row }, func() (func(int64) int64, error) {
 		runs, err := stored.Runs()
 		return runTimes{stored.Base, runs}.ascending(), err
 	})
 	if err != nil {
 		return nil, err
 	}
-	in := filter.Input{Batch: &stored.Batch, From: from - stored.Base, To: to - stored.Base, Extra: x.extra}
+	in := filter.Input{Batch: batch, From: from - stored.Base, To: to - stored.Base, Extra: x.extra}
 	err = stored.Use(func() (err error) {
 		x.rows, err = x.filter.Select(in, x.rows[:0])
 		return err
@@ -142,7 +150,7 @@ func (r *Reader) keptOf(s *source, stored *streams.Stored, from, to int64) (kept
 		return keptRows{all: true}, nil
 	}
 	s.time = stored.Time()
-	rows, err := r.filtered.selectRows(s, stored, from, to)
+	rows, err := r.selectRows(s, stored, from, to)
 	return keptRows{rows: rows}, err
 }
 
@@ -196,7 +204,7 @@ func (t runTimes) ascending() func(row int64) int64 {
 // with those of the batches behind it.
 func (r *Reader) prepareMatches(s *source, stored *streams.Stored, from, to int64) error {
 	x := r.filtered
-	rows, err := x.selectRows(s, stored, from, to)
+	rows, err := r.selectRows(s, stored, from, to)
 	if err != nil {
 		return err
 	}
@@ -214,13 +222,13 @@ func (r *Reader) prepareMatches(s *source, stored *streams.Stored, from, to int6
 			return err
 		}
 	}
-	s.next, s.time = to, stored.Time()
 	if len(rows) > 0 {
-		x.source = s
 		if err := x.gather(r, stored, rows); err != nil {
 			return err
 		}
+		x.source = s
 	}
+	s.next, s.time = to, stored.Time()
 	if r.left == 0 || len(x.gathered.offsets) >= gatherRows || x.builder.Bytes() >= gatherBytes {
 		return r.flushMatches()
 	}
@@ -237,13 +245,16 @@ func (r *Reader) limitRows(base int64, rows []int32, to int64) ([]int32, int64) 
 }
 
 // gather appends rows of a stored batch to those that wait for more.
-func (x *rowFilter) gather(r *Reader, stored *streams.Stored, rows []int32) error {
-	x.buffers = x.set.AppendBuffers(x.buffers[:0], &stored.Batch)
-	if x.changes != nil {
-		x.buffers = x.changes.AppendBuffers(x.buffers, &stored.Batch)
+func (x *rowFilter) gather(r *Reader, stored *streams.Stored, rows []int32) (err error) {
+	if x.buffers, err = r.appendBuffers(x.buffers[:0], stored, x, x.columns); err != nil {
+		return err
 	}
 	x.buffers = slices.DeleteFunc(x.buffers, func(buffer int) bool { return slices.Contains(x.loaded, buffer) })
 	if err := stored.LoadAlone(x.buffers); err != nil {
+		return err
+	}
+	batch, err := r.adapt(stored, x.columns)
+	if err != nil {
 		return err
 	}
 	g := x.gathered
@@ -261,15 +272,24 @@ func (x *rowFilter) gather(r *Reader, stored *streams.Stored, rows []int32) erro
 		}
 	}
 	return stored.Use(func() error {
-		if err := x.set.Read(&stored.Batch, &x.chosen); err != nil {
+		if err := x.set.Read(batch, &x.chosen); err != nil {
 			return err
 		}
 		defer x.chosen.Release()
 		if err := appendSome(x.builder, &x.chosen, rows); err != nil {
 			return err
 		}
-		return x.gatherKinds(stored, rows)
+		return x.gatherKinds(batch, rows)
 	})
+}
+
+// AppendBuffers appends the buffers of what is gathered.
+func (x *rowFilter) AppendBuffers(dst []int, b *arrowipc.Batch) []int {
+	dst = x.set.AppendBuffers(dst, b)
+	if x.changes != nil {
+		dst = x.changes.AppendBuffers(dst, b)
+	}
+	return dst
 }
 
 // appendSome appends rows, which ascend; neighbours at once.
@@ -282,12 +302,12 @@ func appendSome(builder *arrowipc.Builder, batch *arrowipc.Batch, rows []int32) 
 }
 
 // gatherKinds notes the kinds of changes of rows, where they are shown.
-func (x *rowFilter) gatherKinds(stored *streams.Stored, rows []int32) error {
+func (x *rowFilter) gatherKinds(from *arrowipc.Batch, rows []int32) error {
 	if x.changes == nil {
 		return nil
 	}
 	var batch arrowipc.Batch
-	if err := x.changes.Read(&stored.Batch, &batch); err != nil {
+	if err := x.changes.Read(from, &batch); err != nil {
 		return err
 	}
 	defer batch.Release()

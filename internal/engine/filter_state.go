@@ -9,11 +9,11 @@ import (
 // matches gives those of the live rows that the filter keeps, ascending. They are valid until the next call.
 func (s *stateReader) matches(live pkstore.Live) ([]int32, error) {
 	x := s.reader.filtered
-	if stored, ok := live.Keep.(*streams.Stored); ok && live.Offsets == nil && !x.filter.MayMatch(stored.Statistics()) {
+	x.examined += live.View.Rows()
+	if stored, ok := live.Keep.(*streams.Stored); ok && live.Offsets == nil && !x.filter.MayMatch(s.reader.schema.statisticsOf(stored)) {
 		return nil, nil
 	}
 	batch := live.View.Batch()
-	x.examined += live.View.Rows()
 	err := x.fillSystem(batch.Rows, s.current, func(row int64) int64 { return live.Offset(int32(row)) }, func() (func(int64) int64, error) {
 		if live.Times != nil {
 			return func(row int64) int64 { return live.Times[row] }, nil
@@ -24,11 +24,12 @@ func (s *stateReader) matches(live pkstore.Live) ([]int32, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := filter.Input{Batch: batch, To: batch.Rows, Among: live.Rows, Extra: x.extra}
 	err = streams.Guard(func() error {
-		if err := live.Check(); err != nil {
+		whole, err := live.Whole()
+		if err != nil {
 			return err
 		}
+		in := filter.Input{Batch: whole.Batch(), To: batch.Rows, Among: live.Rows, Extra: x.extra}
 		x.rows, err = x.filter.Select(in, x.rows[:0])
 		return err
 	})

@@ -18,7 +18,7 @@ type laterBuckets struct {
 }
 
 // newLaterBuckets gives nil for a scan that does not read buckets that appear.
-func (t *table) newLaterBuckets(scan Scan, next int32) (later *laterBuckets, err error) {
+func (t *table) newLaterBuckets(scan Scan, schema *tableSchema, next int32) (later *laterBuckets, err error) {
 	later = &laterBuckets{kind: scan.Later, next: next, added: -1}
 	if scan.LaterFrom > 0 {
 		later.next = scan.LaterFrom
@@ -30,7 +30,7 @@ func (t *table) newLaterBuckets(scan Scan, next int32) (later *laterBuckets, err
 		return nil, nil
 	}
 	if t.partitions != nil {
-		later.pruner, err = t.newPruner(scan)
+		later.pruner, err = t.newPruner(scan, schema)
 	}
 	return later, err
 }

@@ -148,10 +148,11 @@ func (g *consumerGroup) fill(first func(bucket int32) int64) {
 	}
 }
 
-// early says that a bucket must not be read yet: the group has not committed what comes before it.
+// early says that a bucket must not be read yet: the group has not committed what comes before it, in the bucket
+// that it was split from or before that one.
 func (g *consumerGroup) early(bucket int32) bool {
 	parent, splits := g.parents[bucket]
-	return splits && g.positions[parent.bucket] < parent.before
+	return splits && (g.positions[parent.bucket] < parent.before || g.early(parent.bucket))
 }
 
 // handOver gives each bucket that nobody holds to the member that it is meant for, once the rows of the bucket

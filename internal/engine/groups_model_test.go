@@ -238,7 +238,7 @@ func (m *groupsModel) grow() {
 	t := m.engine.catalog.lookup(m.table)
 	definition := *t.definition.Load()
 	definition.Buckets = m.buckets
-	m.check(m.engine.redefine(t, &definition))
+	m.check(m.engine.redefine(t, &redefinition{&definition, t.schema.Load()}))
 }
 
 func (m *groupsModel) step() {

@@ -542,6 +542,32 @@ func TestGroupReadsParentsFirst(t *testing.T) {
 	}
 }
 
+// TestGroupReadsGrandparentsFirst splits a bucket twice with no rows in between.
+func TestGroupReadsGrandparentsFirst(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	buckets := []int32{0, 1, 2, 3}
+	g := &consumerGroup{name: "g", positions: model.Offsets{}, parents: map[int32]groupParent{
+		1: {bucket: 0, before: 50}, 2: {bucket: 0, before: 50}, 3: {bucket: 1, before: 50},
+	}}
+	g.join(now, "a", time.Minute, buckets)
+	g.fill(func(bucket int32) int64 { return g.parents[bucket].before })
+	for _, tc := range []struct {
+		offset int64
+		want   []int32
+	}{{49, []int32{0}}, {50, buckets}} {
+		m, err := g.call(now, "a", g.generation)
+		if err == nil {
+			err = g.commit(m, model.Offsets{0: tc.offset})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.refresh(now, buckets, g.parents); !slices.Equal(g.members[0].reads(), tc.want) {
+			t.Errorf("at %d of bucket 0 the group reads %v, want %v", tc.offset, g.members[0].reads(), tc.want)
+		}
+	}
+}
+
 // TestSharesAreEven shares buckets among members that hold some of them: evenly, and with as few moves as any
 // even sharing needs.
 func TestSharesAreEven(t *testing.T) {

@@ -106,7 +106,7 @@ func (g *growth) divide(b *bucket) (d *pkstore.Division, err error) {
 	}
 	var shares []pkstore.Share
 	for ; index < now; index += before {
-		shares = append(shares, t.share(g.definition, index, now))
+		shares = append(shares, t.schema.Load().share(g.definition, index, now))
 	}
 	err = streams.Guard(func() error {
 		d, err = b.keyed.Divide(shares)
@@ -215,8 +215,7 @@ func (g *growth) endOf(parent int32, store pkstore.ColdStore) (model.Split, erro
 		split.At = at.Next
 	}
 	if store != nil {
-		definition := t.definition.Load()
-		own, err := t.coldOf(definition, store, parent, t.sharedOptions(definition, parent))
+		own, err := t.schema.Load().coldOf(store, parent)
 		if err != nil {
 			return split, err
 		}
@@ -260,12 +259,15 @@ func (g *growth) prepare() error {
 func (g *growth) preparePart(parent int32, children []int32, store pkstore.ColdStore) error {
 	t := g.table
 	before, now := int(t.definition.Load().Buckets), int(g.definition.Buckets)
-	index := slices.Index(t.routedTo(parent), parent)
+	schema, index := t.schema.Load(), slices.Index(t.routedTo(parent), parent)
 	var parts []pkstore.Part
 	for i, number := range append([]int32{parent}, children...) {
-		options := t.keyedOptions(g.definition, t.keyed, number)
-		options.Share = t.share(g.definition, index+i*before, now)
-		cold, err := t.coldOf(g.definition, store, number, options)
+		options, err := schema.bucketOptions(g.definition, schema.keyed, number)
+		if err != nil {
+			return err
+		}
+		options.Share = schema.share(g.definition, index+i*before, now)
+		cold, err := coldWith(g.definition, store, number, options)
 		if err != nil {
 			return err
 		}
@@ -291,6 +293,7 @@ func (g *growth) preparePart(parent int32, children []int32, store pkstore.ColdS
 // it will be.
 func (g *growth) bucketOptions(parent int32) (streams.Options, error) {
 	options, err := g.table.bucketOptions(parent)
+	options.Layout = g.table.schema.Load().log
 	if err != nil || options.Partition == nil {
 		return options, err
 	}
@@ -353,7 +356,10 @@ func (g *growth) showParts(parent int32) {
 	b.indexed = -1
 	for i, state := range g.divisions[parent].Apply() {
 		number := g.children[parent][i]
-		child := &bucket{Bucket: g.logs[number], table: t, number: number, parent: b, split: g.definition.Splits[number], keyed: state, indexed: -1}
+		child := &bucket{
+			Bucket: g.logs[number], table: t, number: number, parent: b, split: g.definition.Splits[number], keyed: state, schema: b.schema,
+			indexed: -1,
+		}
 		child.retires = b.retires
 		delete(g.logs, number)
 		t.buckets[number] = child

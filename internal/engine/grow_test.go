@@ -153,6 +153,32 @@ func TestGrowKeepsOrder(t *testing.T) {
 	}
 }
 
+// TestGrowTwiceKeepsOrder splits a bucket twice with no rows in between: what comes from the empty one waits for the
+// rows before both.
+func TestGrowTwiceKeepsOrder(t *testing.T) {
+	const keys, rounds = 40, 6
+	e := open(t, testOptions(vfs.NewMem(vfs.MemOptions{})))
+	defer func() { closeEngine(t, e) }()
+	createKeyedLog(t, e, "t", 1)
+	w := openKeyedWriter(t, e, "t", PutRequest{})
+	for round := range int64(rounds) {
+		if round == rounds/2 {
+			growTable(t, e, "t")
+			growTable(t, e, "t")
+		}
+		var rows []keyedRow
+		for key := range int64(keys) {
+			rows = append(rows, keyedRow{key, noText, round})
+		}
+		if _, err := w.write(nil, rows...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := func(cells []cell) bool { return len(cells) == keys*rounds }
+	follow := Scan{Table: name(t, "t"), SystemColumns: true, To: Bound{Kind: BoundNever}}
+	checkOrder(t, "a follower", followCells(t.Context(), t, e, follow, all))
+}
+
 // resumedCells reads a table in many pieces, each from the position at which the one before ended.
 func resumedCells(t *testing.T, e *Engine, scan Scan) []cell {
 	t.Helper()

@@ -56,10 +56,10 @@ func indexesOf(definition *model.Table) []model.Index {
 	return append(slices.Clone(definition.Indexes), model.Index{Name: prefixIndex, Columns: prefix})
 }
 
-// checkIndexes refuses indexes of columns that cannot be looked up by.
-func (t *table) checkIndexes(definition *model.Table) error {
+// checkIndexColumns refuses indexes of columns that cannot be looked up by.
+func checkIndexColumns(schema *tableSchema, definition *model.Table) error {
 	for _, index := range definition.Indexes {
-		if _, err := hasherOf(t.layout, index.Columns); err != nil {
+		if _, err := hasherOf(schema.layout, index.Columns); err != nil {
 			return fmt.Errorf("index %s: %w", index.Name, err)
 		}
 	}
@@ -89,20 +89,22 @@ func (b *bucket) openIndexes(definition *model.Table) {
 	}, func() { close(opened) })
 }
 
+// sameIndex says that an index has the name and the columns of x.
+func sameIndex(x model.Index) func(model.Index) bool {
+	return func(y model.Index) bool { return x.Name == y.Name && slices.Equal(x.Columns, y.Columns) }
+}
+
 // defineIndexes makes the bucket have the indexes of a definition. Those that it lacks are built in the
 // background; builds counts them until they are.
 func (b *bucket) defineIndexes(definition *model.Table, builds *sync.WaitGroup) {
 	wanted := indexesOf(definition)
-	same := func(x model.Index) func(model.Index) bool {
-		return func(y model.Index) bool { return x.Name == y.Name && slices.Equal(x.Columns, y.Columns) }
-	}
 	for _, index := range b.indexes.defined {
-		if !slices.ContainsFunc(wanted, same(index)) {
+		if !slices.ContainsFunc(wanted, sameIndex(index)) {
 			b.keyed.DropIndex(index.Name)
 		}
 	}
 	for _, index := range wanted {
-		if !slices.ContainsFunc(b.indexes.defined, same(index)) {
+		if !slices.ContainsFunc(b.indexes.defined, sameIndex(index)) {
 			b.buildIndex(index, builds)
 		}
 	}
@@ -113,7 +115,7 @@ func (b *bucket) defineIndexes(definition *model.Table, builds *sync.WaitGroup) 
 func (b *bucket) buildIndex(index model.Index, builds *sync.WaitGroup) {
 	columns := make([]int, len(index.Columns))
 	for i, name := range index.Columns {
-		columns[i] = b.table.log.ColumnIndex(name)
+		columns[i] = b.table.schema.Load().log.ColumnIndex(name)
 	}
 	log := b.table.engine.options.Logger.With("table", b.table.definition.Load().Name, "bucket", b.number, "index", index.Name)
 	splits := b.indexes.splits.Load()
@@ -290,8 +292,18 @@ func (e *Engine) Indexes(name model.TableName) ([]IndexState, error) {
 
 // lookupIndex is what a lookup by an index needs beside its keys.
 type lookupIndex struct {
-	name    string
+	defined model.Index     // in the schema that the lookup was opened with
 	matches []pkstore.Match // reused
+}
+
+// bind refuses to go on with rows of the schema now where the index is another one in that, if there is one.
+func (x *lookupIndex) bind(schema, now *tableSchema) error {
+	renamed, stays := now.renamedIndex(x.defined, schema)
+	if stays && slices.ContainsFunc(indexesOf(now.table.definitionOf(now)), sameIndex(renamed)) {
+		return nil
+	}
+	return model.Errorf(model.IndexNotFound, "the columns of the index %q are not what they were", x.defined.Name).With("index", x.defined.Name).
+		WithRemedy("Open the lookup again")
 }
 
 // findBy fills l.found with the rows of the keys by an index, and l.input with the keys that they were
@@ -313,6 +325,11 @@ func (l *Lookup) findBy(view *arrowipc.View) (model.Offsets, error) {
 	}
 	if len(offsets) > 1 {
 		slices.SortStableFunc(l.index.matches, func(a, b pkstore.Match) int { return int(a.Key) - int(b.Key) })
+	}
+	if l.table.schema.Load() != l.binding.schema ||
+		slices.ContainsFunc(l.index.matches, func(m pkstore.Match) bool { return m.Row.View.Layout() != l.binding.schema.log }) {
+		l.outdated.Store(true)
+		return nil, nil
 	}
 	if err := l.dropMatches(); err != nil {
 		return nil, err
@@ -362,7 +379,7 @@ func (l *Lookup) askOne(number int32, keys pkstore.Keys, offsets model.Offsets) 
 	}
 	x := l.index
 	return streams.Guard(func() (err error) {
-		x.matches, offsets[number], err = b.keyed.LookupBy(x.name, keys, x.matches)
+		x.matches, offsets[number], err = b.keyed.LookupBy(x.defined.Name, keys, x.matches)
 		return err
 	})
 }

@@ -79,7 +79,7 @@ func (r *request) change(g *group, b *bucket, p part, base int64) (batches []*ar
 	}
 	err = streams.Guard(func() error {
 		batches, err = b.keyed.Apply(base, pkstore.Change{
-			Rows: view, Columns: r.put.keyed.columns, Hashes: p.hashes, Delete: r.put.keyed.delete, Retract: r.put.keyed.retract,
+			Rows: view, Columns: r.keyedColumns(), Hashes: p.hashes, Delete: r.put.keyed.delete, Retract: r.put.keyed.retract,
 			OnlyNew: r.put.keyed.onlyNew, Expected: p.expected, Time: max(g.time, b.LastTime()),
 		})
 		return err

@@ -68,7 +68,7 @@ func (b *bucket) saveIndex() error {
 		return err
 	}
 	last := pkstore.Stored{}
-	err = b.eachStored(end-1, end, func(stored pkstore.Stored) error {
+	err = b.eachStored(b.table.schema.Load(), end-1, end, func(stored pkstore.Stored) error {
 		last = stored
 		return nil
 	})
@@ -111,7 +111,7 @@ func (t *table) tryIndex(b *bucket, cold pkstore.ColdStore) (*pkstore.Bucket, er
 	if len(content) < indexFileHead || string(content[:4]) != indexFileMagic {
 		return nil, model.Errorf(model.Corrupt, "it does not begin with %q", indexFileMagic)
 	}
-	store, err := pkstore.NewBucket(t.sharedOptions(t.definition.Load(), b.number))
+	store, err := b.newState()
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (t *table) tryIndex(b *bucket, cold pkstore.ColdStore) (*pkstore.Bucket, er
 	}
 	chain := binary.LittleEndian.Uint32(content[4:])
 	var stored []pkstore.Stored
-	err = b.eachStored(start, end, func(kept pkstore.Stored) error {
+	err = b.eachStored(b.schema, start, end, func(kept pkstore.Stored) error {
 		stored = append(stored, kept)
 		return nil
 	})

@@ -33,16 +33,14 @@ type keyedPut struct {
 
 // openKeyed prepares a stream into a primary-key table.
 func (p *Put) openKeyed() error {
-	t := p.table
-	definition := t.definition.Load()
+	definition := p.schema.definition
 	columns, err := p.keyedColumns()
 	if err != nil {
 		return err
 	}
-	fields := make([]arrow.Field, len(columns))
+	fields := p.schema.columnFields(columns)
 	names := make([]string, len(columns))
-	for i, column := range columns {
-		fields[i] = t.layout.Schema().Field(column)
+	for i := range fields {
 		names[i] = fields[i].Name
 	}
 	retract := p.request.Mode == PutDelete && p.request.Columns != nil
@@ -54,20 +52,18 @@ func (p *Put) openKeyed() error {
 	if err != nil {
 		return err
 	}
-	if p.router, err = t.newRouter(k.layout, definition.BucketKey); err != nil {
+	if p.router, err = p.schema.newRouter(k.layout, definition.BucketKey); err != nil {
 		return err
 	}
-	if !t.keyed.routed {
+	if !p.schema.keyed.routed {
 		if k.hasher, err = hasherOf(k.layout, definition.PrimaryKey); err != nil {
 			return err
 		}
 	}
-	k.form = xxh3.HashString(fmt.Sprint(p.request.Mode == PutDelete, columns))
+	p.sent = p.schema.idsOf(columns)
+	k.form = xxh3.HashString(fmt.Sprint(p.request.Mode == PutDelete, slices.Sorted(slices.Values(p.sent))))
 	p.keyed = k
-	if t.partitions != nil {
-		return nil // each is opened when rows go there
-	}
-	return t.openAll()
+	return nil
 }
 
 // hasherOf hashes columns of rows by name.
@@ -106,7 +102,8 @@ func (t *table) openThese(numbers []int32) error {
 
 // keyedColumns checks the mode and gives the columns that rows of the put have.
 func (p *Put) keyedColumns() ([]int, error) {
-	t, definition, options := p.table, p.table.definition.Load(), p.table.options.Load()
+	t, schema, options := p.table, p.schema, p.table.options.Load()
+	definition := schema.definition
 	switch {
 	case p.request.Mode == PutAppend:
 		return nil, model.Errorf(model.BadRequest, "%s has a primary key: it takes the modes upsert and delete", definition.Name).
@@ -116,11 +113,11 @@ func (p *Put) keyedColumns() ([]int, error) {
 	case p.request.Mode == PutDelete && options.Delete == model.DeleteRefuse:
 		return nil, t.errDeleteRefused()
 	case p.request.Mode == PutDelete:
-		return sortedColumns(t, definition.PrimaryKey)
+		return schema.sortedColumns(definition.PrimaryKey)
 	case p.request.Columns == nil:
 		var columns []int
-		for i := range t.layout.Schema().NumFields() {
-			if !slices.Contains(t.keyed.numbered, i) {
+		for i := range schema.layout.Schema().NumFields() {
+			if !slices.Contains(schema.keyed.numbered, i) {
 				columns = append(columns, i)
 			}
 		}
@@ -140,7 +137,7 @@ func (t *table) errDeleteRefused() error {
 
 // partialColumns gives the columns of a partial update.
 func (p *Put) partialColumns() ([]int, error) {
-	t, definition := p.table, p.table.definition.Load()
+	schema, definition := p.schema, p.schema.definition
 	var faults []error
 	for _, key := range definition.PrimaryKey {
 		if !slices.Contains(p.request.Columns, key) {
@@ -148,29 +145,28 @@ func (p *Put) partialColumns() ([]int, error) {
 				WithRemedy("A partial update names the key"))
 		}
 	}
-	for _, field := range t.layout.Schema().Fields() {
+	for _, field := range schema.layout.Schema().Fields() {
 		if _, hasDefault := definition.Defaults[field.Name]; field.Nullable || hasDefault ||
 			slices.Contains(p.request.Columns, field.Name) || slices.Contains(definition.PrimaryKey, field.Name) {
 			continue
 		}
 		faults = append(faults, model.Errorf(model.SchemaMismatch, "columns does not name the column %q, which is NOT NULL and has no default", field.Name))
 	}
-	for _, column := range t.keyed.numbered {
-		if name := t.layout.Schema().Field(column).Name; slices.Contains(p.request.Columns, name) {
+	for _, column := range schema.keyed.numbered {
+		if name := schema.layout.Schema().Field(column).Name; slices.Contains(p.request.Columns, name) {
 			faults = append(faults, model.Errorf(model.BadRequest, "the values of column %q are numbers that the server gives", name))
 		}
 	}
 	if err := model.JoinFaults(faults); err != nil {
 		return nil, err
 	}
-	return sortedColumns(t, p.request.Columns)
+	return schema.sortedColumns(p.request.Columns)
 }
 
 // retractedColumns gives the columns of rows whose values are taken back.
 func (p *Put) retractedColumns() ([]int, error) {
-	t := p.table
-	name, key := t.definition.Load().Name, t.definition.Load().PrimaryKey
-	if t.options.Load().Merge != model.MergeAggregation {
+	name, key := p.schema.definition.Name, p.schema.definition.PrimaryKey
+	if p.table.options.Load().Merge != model.MergeAggregation {
 		return nil, model.Errorf(model.BadRequest, "columns of mode delete takes values back, and %s does not have merge.engine aggregation", name).
 			WithRemedy("Leave columns out to delete rows by their keys")
 	}
@@ -180,12 +176,12 @@ func (p *Put) retractedColumns() ([]int, error) {
 				WithRemedy("Name the key, and the columns whose values are taken back")
 		}
 	}
-	return sortedColumns(t, p.request.Columns)
+	return p.schema.sortedColumns(p.request.Columns)
 }
 
 // sortedColumns gives the indexes of columns by name, ascending.
-func sortedColumns(t *table, names []string) ([]int, error) {
-	columns, err := t.chosen(names)
+func (s *tableSchema) sortedColumns(names []string) ([]int, error) {
+	columns, err := s.chosen(names)
 	if err != nil {
 		return nil, err
 	}

@@ -32,40 +32,50 @@ func (b *bucket) historyStart() int64 {
 
 // eachStored gives the batches of a range of the bucket's history, with key and change columns in memory and
 // verified.
-func (b *bucket) eachStored(from, to int64, each func(pkstore.Stored) error) error {
+func (b *bucket) eachStored(schema *tableSchema, from, to int64, each func(pkstore.Stored) error) error {
 	if from >= to {
 		return nil
 	}
 	if b.parent != nil && from < b.split.At {
-		if err := b.parent.eachStored(from, min(to, b.split.At), each); err != nil {
+		if err := b.parent.eachStored(schema, from, min(to, b.split.At), each); err != nil {
 			return err
 		}
 		from = b.split.At
 	}
-	return b.table.eachStored(b, from, to, each)
+	return b.eachOwn(schema, from, to, each)
 }
 
 // sharedOptions are the options of a bucket with its share of the keys.
-func (t *table) sharedOptions(definition *model.Table, bucket int32) pkstore.Options {
-	options := t.keyedOptions(definition, t.keyed, bucket)
-	if len(definition.Splits) > 0 {
-		buckets := t.routedTo(bucket)
-		options.Share = t.share(definition, slices.Index(buckets, bucket), len(buckets))
+func (s *tableSchema) sharedOptions(definition *model.Table, bucket int32) (pkstore.Options, error) {
+	options, err := s.bucketOptions(definition, s.keyed, bucket)
+	if err == nil && len(definition.Splits) > 0 {
+		buckets := s.table.routedTo(bucket)
+		options.Share = s.share(definition, slices.Index(buckets, bucket), len(buckets))
 	}
-	return options
+	return options, err
 }
 
 // share is the part of the keys of the bucket at that place among that many.
-func (t *table) share(definition *model.Table, index, of int) pkstore.Share {
+func (s *tableSchema) share(definition *model.Table, index, of int) pkstore.Share {
 	share := pkstore.Share{Index: uint32(index), Of: uint32(of)}
 	for _, name := range definition.BucketKey {
-		share.Columns = append(share.Columns, t.log.ColumnIndex(name))
+		share.Columns = append(share.Columns, s.log.ColumnIndex(name))
 	}
 	return share
 }
 
-// coldOf gives what a bucket with these options sees of the table's store of retired rows; nil where there is none.
-func (t *table) coldOf(definition *model.Table, store pkstore.ColdStore, bucket int32, options pkstore.Options) (pkstore.ColdStore, error) {
+// coldOf gives what a bucket sees of the table's store of retired rows; nil where there is none.
+func (s *tableSchema) coldOf(store pkstore.ColdStore, bucket int32) (pkstore.ColdStore, error) {
+	definition := s.table.definitionOf(s)
+	options, err := s.sharedOptions(definition, bucket)
+	if err != nil {
+		return nil, err
+	}
+	return coldWith(definition, store, bucket, options)
+}
+
+// coldWith is coldOf for a bucket with these options.
+func coldWith(definition *model.Table, store pkstore.ColdStore, bucket int32, options pkstore.Options) (pkstore.ColdStore, error) {
 	if store == nil || options.Share.Of == 0 {
 		return store, nil
 	}

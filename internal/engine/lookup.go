@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -30,11 +31,14 @@ type Lookup struct {
 	// routed is the routing that the rows in found were looked for by.
 	routed *routing
 	hasher *arrowipc.RowHasher
-	// columns are those wanted, as indexes in the table; carried is the number of columns before them.
+	// schema is the version of the table's schema that the answers are of, columns are those wanted of it,
+	// by index; carried is the number of columns before them.
+	schema  *tableSchema
 	columns []int
 	carried int
-	// builders make the halves of an answer.
-	builders   [2]*arrowipc.Builder
+	// answers is the layout of the answers; binding makes them of rows as they are now.
+	answers    *arrowipc.Layout
+	binding    *lookupBinding
 	projection *arrowipc.Projection
 	// insert sends rows for keys that are not found; nil unless that was asked for.
 	insert *lookupInsert
@@ -49,6 +53,8 @@ type Lookup struct {
 	halves   [2][]arrowipc.Pick
 	searches []search
 	input    []arrowipc.Pick
+	// outdated says that rows were found of another version of the schema than the binding's.
+	outdated atomic.Bool
 }
 
 // OpenLookup begins a stream of lookups. It fails if the table has no such key or columns.
@@ -57,7 +63,8 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 	if err != nil {
 		return nil, err
 	}
-	definition := t.definition.Load()
+	schema := t.schema.Load()
+	definition := t.definitionOf(schema)
 	if t.keyed == nil {
 		return nil, model.Errorf(model.BadRequest, "%s is a log table, which has no key to look rows up by", definition.Name).
 			WithRemedy("Scan it with a filter, or create a table with primary_key")
@@ -65,18 +72,18 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 	if err := t.checkBuckets(request.MinOffsets); err != nil {
 		return nil, err
 	}
-	l := &Lookup{engine: e, table: t, request: request}
-	if l.columns, err = t.chosen(request.Columns); err != nil {
+	l := &Lookup{engine: e, table: t, request: request, schema: schema}
+	if l.columns, err = schema.chosen(request.Columns); err != nil {
 		return nil, err
 	}
 	layout, err := l.openKeys(definition)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.openAnswers(layout); err != nil {
+	if l.filtered, err = schema.openLookupFilter(request); err != nil {
 		return nil, err
 	}
-	if l.filtered, err = t.openLookupFilter(request); err != nil {
+	if err := l.openAnswers(layout); err != nil {
 		return nil, err
 	}
 	if request.InsertMissing {
@@ -90,7 +97,7 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 		}
 	}
 	if l.index != nil {
-		return l, t.awaitIndex(ctx, l.index.name)
+		return l, t.awaitIndex(ctx, l.index.defined.Name)
 	}
 	return l, nil
 }
@@ -113,7 +120,7 @@ func (l *Lookup) openKeys(definition *model.Table) (*arrowipc.Layout, error) {
 			return nil, model.Errorf(model.SchemaMismatch, "the keys have no column %q", name).
 				WithRemedy("Send the key columns %v", key)
 		}
-		own, _ := l.table.layout.Schema().FieldsByName(name)
+		own, _ := l.schema.layout.Schema().FieldsByName(name)
 		fields[found] = arrow.Field{Name: name, Type: own[0].Type, Metadata: own[0].Metadata, Nullable: true}
 		l.by, required = append(l.by, found), append(required, name)
 	}
@@ -131,12 +138,12 @@ func (l *Lookup) openKeys(definition *model.Table) (*arrowipc.Layout, error) {
 	// A key without all columns of the bucket key, or of the partitions, may have rows in every bucket.
 	routing := slices.Concat(definition.BucketKey, definition.PartitionBy)
 	if !slices.ContainsFunc(routing, func(name string) bool { return !slices.Contains(key, name) }) {
-		if l.router, err = l.table.newRouter(layout, definition.BucketKey); err != nil {
+		if l.router, err = l.schema.newRouter(layout, definition.BucketKey); err != nil {
 			return nil, err
 		}
 		l.router.lenient = true
 	}
-	if l.index != nil || !l.table.keyed.routed {
+	if l.index != nil || !l.schema.keyed.routed {
 		l.hasher, err = hasherOf(layout, key)
 	}
 	return layout, err
@@ -156,7 +163,7 @@ func (l *Lookup) chooseKey(definition *model.Table) ([]string, error) {
 			return nil, model.Errorf(model.BadRequest, "rows that are missing are inserted by their primary key, not by %v", by).
 				WithRemedy("Look them up by %v", definition.PrimaryKey)
 		}
-		l.index = &lookupIndex{name: index.Name}
+		l.index = &lookupIndex{defined: index}
 		return index.Columns, nil
 	}
 	return nil, model.Errorf(model.BadRequest, "%s cannot be looked up by %v", definition.Name, by).
@@ -175,8 +182,7 @@ func (l *Lookup) openAnswers(keys *arrowipc.Layout) error {
 		l.carried = len(fields)
 	}
 	paths := make([][]string, len(fields), len(fields)+len(l.columns))
-	for _, column := range l.columns {
-		field := l.table.layout.Schema().Field(column)
+	for _, field := range l.schema.columnFields(l.columns) {
 		field.Name = l.request.Prefix + field.Name
 		field.Nullable = field.Nullable || !l.request.Inner && !l.request.InsertMissing
 		fields = append(fields, field)
@@ -200,8 +206,8 @@ func (l *Lookup) openAnswers(keys *arrowipc.Layout) error {
 		}
 		names[field.Name] = true
 	}
-	l.builders = [2]*arrowipc.Builder{arrowipc.NewBuilder(layout), arrowipc.NewBuilder(layout)}
-	return nil
+	l.answers = layout
+	return l.bind(l.schema)
 }
 
 // SchemaMessage is the IPC schema message of the answers.
@@ -300,12 +306,9 @@ func (l *Lookup) resolve(ctx context.Context, batch *arrowipc.Batch) (model.Offs
 	if err != nil {
 		return nil, err
 	}
-	if l.index != nil {
-		return l.findBy(view)
-	}
-	asOf, err := l.find(view)
-	if err != nil {
-		return nil, err
+	asOf, err := l.findNow(view)
+	if err != nil || l.index != nil {
+		return asOf, err
 	}
 	if l.insert != nil {
 		inserted, err := l.insertMissing(ctx, view)
@@ -313,7 +316,7 @@ func (l *Lookup) resolve(ctx context.Context, batch *arrowipc.Batch) (model.Offs
 			return nil, err
 		}
 		if inserted {
-			if asOf, err = l.find(view); err != nil {
+			if asOf, err = l.findNow(view); err != nil {
 				return nil, err
 			}
 		}
@@ -325,6 +328,25 @@ func (l *Lookup) resolve(ctx context.Context, batch *arrowipc.Batch) (model.Offs
 	}
 	l.choose(view)
 	return asOf, nil
+}
+
+// findNow finds the rows of the keys, all of them of one version of the schema: where that changes meanwhile,
+// they are looked for again.
+func (l *Lookup) findNow(view *arrowipc.View) (asOf model.Offsets, err error) {
+	for {
+		if err := l.bind(l.table.schema.Load()); err != nil {
+			return nil, err
+		}
+		l.outdated.Store(false)
+		if l.index != nil {
+			asOf, err = l.findBy(view)
+		} else {
+			asOf, err = l.find(view)
+		}
+		if err != nil || !l.outdated.Load() {
+			return asOf, err
+		}
+	}
 }
 
 // await waits until the state has what the client wants to see at least.
@@ -392,6 +414,9 @@ func (l *Lookup) findIn(number int32, keys pkstore.Keys, picks []arrowipc.Pick) 
 		found, asOf, err = b.keyed.Lookup(keys, picks)
 		return err
 	})
+	if err == nil && !l.binding.isOf(found[len(picks):]) {
+		l.outdated.Store(true)
+	}
 	return found, asOf, err
 }
 
@@ -419,7 +444,7 @@ func (l *Lookup) fill(builder *arrowipc.Builder, found, input []arrowipc.Pick) e
 			return err
 		}
 	}
-	for i, column := range l.columns {
+	for i, column := range l.binding.columns {
 		if err := builder.AppendColumnPicks(l.carried+i, column, found); err != nil {
 			return err
 		}
@@ -432,7 +457,7 @@ func (l *Lookup) fill(builder *arrowipc.Builder, found, input []arrowipc.Pick) e
 		if pick.View != nil {
 			value[0] = 1
 		}
-		if err := builder.AppendValue(l.carried+len(l.columns), value); err != nil {
+		if err := builder.AppendValue(l.binding.found, value); err != nil {
 			return err
 		}
 	}

@@ -111,19 +111,19 @@ func (l *Lookup) gather(from, to int) (*arrowipc.Batch, error) {
 		if l.carried > 0 {
 			input = l.input[first:last]
 		}
-		return streams.Guard(func() error { return l.fill(l.builders[which], l.found[first:last], input) })
+		return streams.Guard(func() error { return l.fill(l.binding.builders[which], l.found[first:last], input) })
 	})
 	if err != nil {
 		return nil, err
 	}
 	if to-from >= halvesMin {
-		second := l.builders[1].Finish()
+		second := l.binding.builders[1].Finish()
 		defer second.Release()
-		if err := l.builders[0].AppendRange(second, 0, second.Rows); err != nil {
+		if err := l.binding.builders[0].AppendRange(second, 0, second.Rows); err != nil {
 			return nil, err
 		}
 	}
-	return l.builders[0].Finish(), nil
+	return l.binding.finish(l.binding.builders[0], to-from)
 }
 
 // inHalves does a work of that many keys: at once in two goroutines, as halves 0 and 1 with step 2, or

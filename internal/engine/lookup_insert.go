@@ -21,7 +21,7 @@ type lookupInsert struct {
 
 // openInsert prepares the insertion of keys that are not found.
 func (l *Lookup) openInsert() (*lookupInsert, error) {
-	t, definition := l.table, l.table.definition.Load()
+	t, schema, definition := l.table, l.schema, l.schema.definition
 	var faults []error
 	for _, field := range definition.Schema.Fields() {
 		if _, hasDefault := definition.Defaults[field.Name]; !field.Nullable && !hasDefault && !slices.Contains(definition.PrimaryKey, field.Name) {
@@ -31,14 +31,13 @@ func (l *Lookup) openInsert() (*lookupInsert, error) {
 	if err := model.JoinFaults(faults); err != nil {
 		return nil, err
 	}
-	columns, err := sortedColumns(t, definition.PrimaryKey)
+	columns, err := schema.sortedColumns(definition.PrimaryKey)
 	if err != nil {
 		return nil, err
 	}
-	fields := make([]arrow.Field, len(columns))
+	fields := schema.columnFields(columns)
 	insert := &lookupInsert{from: make([]int, len(columns))}
-	for i, column := range columns {
-		fields[i] = t.layout.Schema().Field(column)
+	for i := range columns {
 		insert.from[i] = l.by[slices.Index(definition.PrimaryKey, fields[i].Name)]
 	}
 	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, nil))
@@ -46,7 +45,7 @@ func (l *Lookup) openInsert() (*lookupInsert, error) {
 		return nil, err
 	}
 	insert.builder = arrowipc.NewBuilder(layout)
-	insert.put = &Put{engine: l.engine, table: t, level: t.level(), keyed: &keyedPut{columns: columns, layout: layout, onlyNew: true}}
+	insert.put = newOwnPut(schema, t.level(), &keyedPut{columns: columns, layout: layout, onlyNew: true})
 	return insert, t.producers.load()
 }
 

@@ -19,7 +19,7 @@ func (e *Engine) makePartitions(g *group) {
 		}
 		set := wanted[r.table]
 		missing := r.missingPartitions(set)
-		if len(missing) == 0 || r.isRetry() {
+		if len(missing) == 0 || r.isRetry() || r.adoption().refusal() != nil {
 			continue
 		}
 		if set == nil {

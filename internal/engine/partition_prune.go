@@ -22,7 +22,7 @@ type choice struct {
 // choose gives the buckets of a scan. In a partitioned table these are the buckets of the partitions that the
 // scan may find rows in, and their files are kept until the choice is released, unless the scan follows: then
 // a partition that is dropped is left out from there on.
-func (t *table) choose(scan Scan) (choice, error) {
+func (t *table) choose(scan Scan, schema *tableSchema) (choice, error) {
 	c := choice{numbers: scan.Buckets, named: scan.Buckets != nil, next: t.definition.Load().Buckets, release: func() {}}
 	for _, number := range scan.Buckets {
 		if err := t.checkBucket(number); err != nil {
@@ -38,7 +38,7 @@ func (t *table) choose(scan Scan) (choice, error) {
 		return c, nil
 	}
 	c.next = p.next()
-	pruner, err := t.newPruner(scan)
+	pruner, err := t.newPruner(scan, schema)
 	if err != nil {
 		return c, err
 	}
@@ -99,10 +99,12 @@ type pruner struct {
 	// filter is that of the scan, asked about known, which has the values of one partition; nil: none.
 	filter *filter.Filter
 	known  arrowipc.Statistics
+	// columns are those of the partitions, as the filter knows them.
+	columns []int
 }
 
 // newPruner reads what a scan says of partitions.
-func (t *table) newPruner(scan Scan) (*pruner, error) {
+func (t *table) newPruner(scan Scan, schema *tableSchema) (*pruner, error) {
 	p := &pruner{partitionsOf: t.partitions, all: scan.Partitions == nil}
 	for _, values := range scan.Partitions {
 		parsed, err := t.partitions.parse(t, values)
@@ -112,10 +114,13 @@ func (t *table) newPruner(scan Scan) (*pruner, error) {
 		p.wanted = append(p.wanted, parsed)
 	}
 	var err error
-	if p.filter, err = t.bindFilter(scan); p.filter != nil {
-		p.known = arrowipc.Statistics{Rows: 1, Columns: make([]arrowipc.ColumnStatistics, t.log.Schema().NumFields())}
+	if p.filter, err = schema.bindFilter(scan); p.filter != nil {
+		p.known = arrowipc.Statistics{Rows: 1, Columns: make([]arrowipc.ColumnStatistics, schema.log.Schema().NumFields())}
 		for i := range p.known.Columns {
 			p.known.Columns[i].Nulls = -1
+		}
+		for _, name := range schema.definition.PartitionBy {
+			p.columns = append(p.columns, schema.layout.ColumnIndex(name))
 		}
 	}
 	return p, err
@@ -129,7 +134,7 @@ func (p *pruner) mayMatch(x *partition) bool {
 	if p.filter == nil {
 		return true
 	}
-	for i, column := range p.partitionsOf.columns {
+	for i, column := range p.columns {
 		p.known.Columns[column] = arrowipc.ColumnStatistics{Min: x.values[i], Max: x.values[i]}
 	}
 	return p.filter.MayMatch(&p.known)

@@ -13,7 +13,7 @@ const timesAhead = 2
 // timeOf gives the time that a partition is of.
 func (t *table) timeOf(x *partition, unit model.TimeUnit) (time.Time, error) {
 	i := t.definition.Load().TimePartition()
-	field := t.partitions.fields[i]
+	field := t.partitions.fields()[i]
 	value, err := model.FormatValue(field.Type, x.values[i])
 	if err != nil {
 		return time.Time{}, err
@@ -79,13 +79,13 @@ func (e *Engine) followTimeOf(ctx context.Context, t *table, now time.Time) erro
 // knows their values.
 func (e *Engine) makeAhead(ctx context.Context, t *table, now time.Time) error {
 	p, unit := t.partitions, t.options.Load().Partition.TimeUnit
-	if len(p.fields) > 1 {
+	if len(p.fields()) > 1 {
 		return nil
 	}
 	missing := func() ([]*partition, error) {
 		var drafts []*partition
 		for n := range timesAhead + 1 {
-			parsed, err := p.parse(t, PartitionValues{p.fields[0].Name: unit.Value(p.fields[0].Type, unit.Add(now, n))})
+			parsed, err := p.parse(t, PartitionValues{p.fields()[0].Name: unit.Value(p.fields()[0].Type, unit.Add(now, n))})
 			if err != nil {
 				return nil, err
 			}

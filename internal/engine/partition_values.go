@@ -27,15 +27,16 @@ type parsedValues struct {
 // parse reads values of partition columns. The error names every fault.
 func (p *partitions) parse(t *table, values PartitionValues) (*parsedValues, error) {
 	var faults []error
+	shape := p.shape.Load()
 	checked := make(map[string]any, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		i := slices.IndexFunc(p.fields, func(f arrow.Field) bool { return f.Name == name })
+		i := slices.IndexFunc(shape.fields, func(f arrow.Field) bool { return f.Name == name })
 		if i < 0 {
 			faults = append(faults, model.Errorf(model.ColumnNotFound, "%q is no partition column of %s", name, t.definition.Load().Name).
 				WithRemedy("Its partition columns are %s", strings.Join(t.definition.Load().PartitionBy, ", ")))
 			continue
 		}
-		field := p.fields[i]
+		field := shape.fields[i]
 		field.Nullable = false
 		value, err := model.CheckDefault(field, values[name])
 		if err != nil || model.AutoIncremented(field, value) {
@@ -52,12 +53,12 @@ func (p *partitions) parse(t *table, values PartitionValues) (*parsedValues, err
 	if err := model.JoinFaults(faults); err != nil {
 		return nil, err
 	}
-	return p.encode(checked)
+	return p.encode(shape, checked)
 }
 
 // encode gives values in the form of model.CheckDefault as bytes.
-func (p *partitions) encode(checked map[string]any) (*parsedValues, error) {
-	row, err := arrowipc.DefaultRow(p.layout, checked)
+func (p *partitions) encode(shape *partitionShape, checked map[string]any) (*parsedValues, error) {
+	row, err := arrowipc.DefaultRow(shape.layout, checked)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (p *partitions) encode(checked map[string]any) (*parsedValues, error) {
 	if parsed.values, err = hasher.CutKey(key); err != nil {
 		return nil, err
 	}
-	if len(checked) == len(p.fields) {
+	if len(checked) == len(shape.fields) {
 		parsed.key = string(key)
 	}
 	return parsed, nil
@@ -133,7 +134,7 @@ func (p *partitions) draft(key []byte) (*partition, error) {
 	}
 	for i, value := range x.values {
 		if value == nil {
-			return nil, model.Errorf(model.SchemaMismatch, "the partition column %q is null", p.fields[i].Name)
+			return nil, model.Errorf(model.SchemaMismatch, "the partition column %q is null", p.fields()[i].Name)
 		}
 	}
 	return x, nil
@@ -143,12 +144,13 @@ func (p *partitions) draft(key []byte) (*partition, error) {
 func (p *partitions) check(x *partition) error {
 	described, err := p.describe(x)
 	if err == nil {
-		checked := make(map[string]any, len(p.fields))
-		for i, field := range p.fields {
+		shape := p.shape.Load()
+		checked := make(map[string]any, len(shape.fields))
+		for i, field := range shape.fields {
 			checked[field.Name] = described.Values[i]
 		}
 		var again *parsedValues
-		if again, err = p.encode(checked); err == nil && again.key != x.key {
+		if again, err = p.encode(shape, checked); err == nil && again.key != x.key {
 			err = fmt.Errorf("%v stands for other bytes", described.Values)
 		}
 	}
@@ -161,8 +163,9 @@ func (p *partitions) check(x *partition) error {
 
 // valuesText writes the values of a partition for errors and logs.
 func (p *partitions) valuesText(x *partition) string {
-	texts := make([]string, len(p.fields))
-	for i, field := range p.fields {
+	fields := p.fields()
+	texts := make([]string, len(fields))
+	for i, field := range fields {
 		value, err := model.FormatValue(field.Type, x.values[i])
 		if err != nil {
 			value = fmt.Sprintf("%x", x.values[i])

@@ -18,11 +18,8 @@ import (
 // partitions are those of a partitioned table. Readers of any goroutine look at them; they are made and
 // dropped in the committer alone.
 type partitions struct {
-	// fields are the partition columns, columns their indexes in the table. layout and keys are of these
-	// columns alone.
-	fields  []arrow.Field
-	columns []int
-	layout  *arrowipc.Layout
+	// shape is replaced where the columns get other names.
+	shape atomic.Pointer[partitionShape]
 	// ledger is the file that they stand in; nil until it is opened. It is the committer's.
 	ledger *ledger
 
@@ -38,6 +35,12 @@ type partitions struct {
 	// nextID and nextBucket were never used.
 	nextID     int64
 	nextBucket int32
+}
+
+// partitionShape are the partition columns. Their number and their types never change.
+type partitionShape struct {
+	fields []arrow.Field
+	layout *arrowipc.Layout // of these columns alone, as keys are
 }
 
 // partition is a partition of a table, or one that is wanted and not there: then it has no id.
@@ -58,36 +61,49 @@ type partition struct {
 }
 
 // newPartitions gives nil for a table without partition columns.
-func newPartitions(t *table, definition *model.Table) (*partitions, error) {
+func newPartitions(layout *arrowipc.Layout, definition *model.Table) (*partitions, error) {
 	if !definition.Partitioned() {
 		return nil, nil
 	}
 	p := &partitions{byKey: map[string]*partition{}, byBucket: map[int32]*partition{}, nextID: 1, nextBucket: model.HomeBucket + 1}
-	schema := t.layout.Schema()
-	for _, name := range definition.PartitionBy {
-		column := t.layout.ColumnIndex(name)
-		if column < 0 {
-			return nil, fmt.Errorf("table %s: there is no partition column %q", definition.Name, name)
-		}
-		p.columns, p.fields = append(p.columns, column), append(p.fields, schema.Field(column))
+	shape, err := newPartitionShape(layout, definition)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if p.layout, err = arrowipc.NewLayout(arrow.NewSchema(p.fields, nil)); err != nil {
-		return nil, fmt.Errorf("table %s: %w", definition.Name, err)
-	}
+	p.shape.Store(shape)
 	if _, err := p.hasher(); err != nil {
 		return nil, fmt.Errorf("table %s: %w", definition.Name, err)
 	}
 	return p, nil
 }
 
+func newPartitionShape(layout *arrowipc.Layout, definition *model.Table) (*partitionShape, error) {
+	shape := &partitionShape{}
+	for _, name := range definition.PartitionBy {
+		column := layout.ColumnIndex(name)
+		if column < 0 {
+			return nil, fmt.Errorf("table %s: there is no partition column %q", definition.Name, name)
+		}
+		shape.fields = append(shape.fields, layout.Schema().Field(column))
+	}
+	var err error
+	if shape.layout, err = arrowipc.NewLayout(arrow.NewSchema(shape.fields, nil)); err != nil {
+		return nil, fmt.Errorf("table %s: %w", definition.Name, err)
+	}
+	return shape, nil
+}
+
+// fields are the partition columns.
+func (p *partitions) fields() []arrow.Field { return p.shape.Load().fields }
+
 // hasher reads keys of partitions, for one goroutine.
 func (p *partitions) hasher() (*arrowipc.RowHasher, error) {
-	columns := make([]int, len(p.fields))
+	shape := p.shape.Load()
+	columns := make([]int, len(shape.fields))
 	for i := range columns {
 		columns[i] = i
 	}
-	return arrowipc.NewRowHasher(p.layout, columns)
+	return arrowipc.NewRowHasher(shape.layout, columns)
 }
 
 // find gives the partition of a key, or nil.
@@ -289,8 +305,9 @@ func (t *table) errPartitionGone(number int32) error {
 
 // describe gives a partition in the form that is stored and shown.
 func (p *partitions) describe(x *partition) (*model.Partition, error) {
-	described := &model.Partition{ID: x.id, Buckets: x.numbers(), Created: x.created, Values: make([]any, len(p.fields))}
-	for i, field := range p.fields {
+	fields := p.fields()
+	described := &model.Partition{ID: x.id, Buckets: x.numbers(), Created: x.created, Values: make([]any, len(fields))}
+	for i, field := range fields {
 		var err error
 		if described.Values[i], err = model.FormatValue(field.Type, x.values[i]); err != nil {
 			return nil, fmt.Errorf("partition column %q: %w", field.Name, err)

@@ -63,6 +63,8 @@ type lease struct {
 	// states are what a plan of a primary-key table's state reads; nil for other plans.
 	states tableState
 	table  *table
+	// schema is what the rows are shown in.
+	schema *tableSchema
 	// readers counts the open reads of the plan, which keep it until latest; guarded by plans.mu.
 	readers int
 }
@@ -89,13 +91,6 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	if err := t.checkView(&scan); err != nil {
 		return nil, err
 	}
-	projection, err := t.project(scan)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := t.bindFilter(scan); err != nil {
-		return nil, err
-	}
 	id, err := model.NewID(e.options.Clock, e.options.Entropy)
 	if err != nil {
 		return nil, err
@@ -104,12 +99,20 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	l := &lease{
 		state: PlanState{ID: id, Table: t.definition.Load().Name, Since: now}, table: t, latest: now.Add(t.options.Load().PlanMaxPin),
 	}
-	chosen, err := t.choose(scan)
+	chosen, err := t.choose(scan, t.schema.Load())
 	if err != nil {
 		return nil, err
 	}
 	l.let = chosen.release
 	ranges, err := t.fix(scan, chosen, l)
+	if err != nil {
+		l.end()
+		return nil, err
+	}
+	projection, err := l.schema.project(scan)
+	if err == nil {
+		_, err = l.schema.bindFilter(scan)
+	}
 	if err != nil {
 		l.end()
 		return nil, err
@@ -124,7 +127,7 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 		rows = -1
 	}
 	return &Plan{
-		ID: id, Table: t.definition.Load(), Scan: scan, Ranges: ranges, Rows: rows, State: l.states != nil, Follow: scan.To.Kind == BoundNever,
+		ID: id, Table: t.definitionOf(l.schema), Scan: scan, Ranges: ranges, Rows: rows, State: l.states != nil, Follow: scan.To.Kind == BoundNever,
 		NextBucket: chosen.next, Partitions: t.partitionsOf(ranges), Expires: l.state.Expires, Schema: projection.Schema(), SchemaMessage: projection.SchemaMessage(),
 	}, nil
 }
@@ -132,8 +135,8 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 // fix makes a lease of what a scan reads of the buckets chosen for it.
 func (t *table) fix(scan Scan, chosen choice, l *lease) (ranges map[int32]model.Range, err error) {
 	scan.Buckets = chosen.numbers
-	if scan.hasState(t) {
-		if l.states, err = t.fixState(scan.Buckets, chosen.named, scan.To.Kind == BoundNever); err != nil {
+	if l.schema = t.schema.Load(); scan.hasState(t) {
+		if l.states, l.schema, err = t.fixState(scan.Buckets, chosen.named, scan.To.Kind == BoundNever); err != nil {
 			return nil, err
 		}
 		scan.Buckets = l.states.numbers()

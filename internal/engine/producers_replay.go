@@ -182,7 +182,7 @@ func (r *request) openEpoch(g *group) error {
 			return err
 		}
 		g.touch(b)
-		b.Append(arrowipc.NewBuilder(r.table.log).Finish(), []streams.Run{{
+		b.Append(arrowipc.NewBuilder(r.table.schema.Load().log).Finish(), []streams.Run{{
 			Time: max(g.time, b.LastTime()), Producer: r.epoch.producer, Epoch: epoch, FirstSequence: -1, LastSequence: -1,
 		}})
 		opening := &request{table: r.table, sequence: &Sequence{r.epoch.producer, epoch, -1}}

@@ -18,28 +18,28 @@ var systemFields = []arrow.Field{
 var changeField = arrow.Field{Name: model.ChangeColumn, Type: arrow.BinaryTypes.String}
 
 // project makes the projection of a scan from the rows of the log.
-func (t *table) project(scan Scan) (*arrowipc.Projection, error) {
+func (s *tableSchema) project(scan Scan) (*arrowipc.Projection, error) {
 	if scan.View == ViewBeforeAfter {
-		x, err := newBeforeAfter(t, scan)
+		x, err := newBeforeAfter(s, scan)
 		if err != nil {
 			return nil, err
 		}
 		return x.projection, nil
 	}
-	columns, err := t.chosen(scan.Columns)
+	columns, err := s.chosen(scan.Columns)
 	if err != nil {
 		return nil, err
 	}
-	return arrowipc.NewNestedProjection(t.log, columns, scan.Paths, scan.extraFields())
+	return arrowipc.NewNestedProjection(s.log, columns, scan.Paths, scan.extraFields())
 }
 
 // chosen gives the indexes of columns by name; nil stands for all of a log table's rows.
-func (t *table) chosen(names []string) ([]int, error) {
-	if names == nil && t.keyed == nil {
+func (s *tableSchema) chosen(names []string) ([]int, error) {
+	if names == nil && s.keyed == nil {
 		return nil, nil
 	}
 	if names == nil {
-		columns := make([]int, t.layout.Schema().NumFields())
+		columns := make([]int, s.layout.Schema().NumFields())
 		for i := range columns {
 			columns[i] = i
 		}
@@ -47,13 +47,22 @@ func (t *table) chosen(names []string) ([]int, error) {
 	}
 	columns := make([]int, len(names))
 	for i, name := range names {
-		if columns[i] = t.layout.ColumnIndex(name); columns[i] < 0 {
-			return nil, model.Errorf(model.ColumnNotFound, "the table %s has no column %q", t.definition.Load().Name, name).
-				With("table", t.definition.Load().Name.String()).With("column", name).
-				WithRemedy("Its columns are %s", columnNames(t.layout.Schema()))
+		if columns[i] = s.layout.ColumnIndex(name); columns[i] < 0 {
+			return nil, model.Errorf(model.ColumnNotFound, "the table %s has no column %q", s.definition.Name, name).
+				With("table", s.definition.Name.String()).With("column", name).
+				WithRemedy("Its columns are %s", columnNames(s.layout.Schema()))
 		}
 	}
 	return columns, nil
+}
+
+// columnFields gives the fields of columns.
+func (s *tableSchema) columnFields(columns []int) []arrow.Field {
+	fields := make([]arrow.Field, len(columns))
+	for i, column := range columns {
+		fields[i] = s.layout.Schema().Field(column)
+	}
+	return fields
 }
 
 // extraFields are the columns that the scan adds to those of the table.

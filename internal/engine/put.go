@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/headrace/headrace/internal/arrowipc"
@@ -14,6 +15,10 @@ type Put struct {
 	table   *table
 	request PutRequest
 	level   model.Durability
+	// schema is the version of the table's schema that the rows are of; sent are the numbers of the columns
+	// that the client sends.
+	schema  *tableSchema
+	sent    []int32
 	decoder *arrowipc.Decoder
 	// bucket and bucketBytes are where batches go that have no bucket key, and how much went there.
 	bucket      int32
@@ -24,6 +29,8 @@ type Put struct {
 	// refused is why a batch of the stream was refused: nothing behind it is applied. It is the
 	// committer's.
 	refused error
+	// adoption is how rows become rows of another version of the schema. It is the committer's.
+	adoption *adoption
 }
 
 // OpenPut begins a stream of batches. It fails if the table cannot take rows of that schema.
@@ -40,13 +47,13 @@ func (e *Engine) OpenPut(ctx context.Context, request PutRequest) (*Put, error) 
 			WithRemedy("Ask for fsync")
 	}
 	p := &Put{engine: e, table: t, request: request, level: max(t.level(), request.Durability)}
-	if t.keyed != nil {
-		err = p.openKeyed()
-	} else {
-		err = p.openLog()
-	}
-	if err != nil {
+	if err := p.open(); err != nil {
 		return nil, err
+	}
+	if t.keyed != nil && t.partitions == nil { // buckets of partitions are opened when rows go there
+		if err := t.openAll(); err != nil {
+			return nil, err
+		}
 	}
 	if err := t.producers.load(); err != nil {
 		return nil, err
@@ -56,21 +63,53 @@ func (e *Engine) OpenPut(ctx context.Context, request PutRequest) (*Put, error) 
 	return p, nil
 }
 
+// open finds the version of the schema that the rows are of: the present one, or the newest earlier one whose
+// columns are all there still.
+func (p *Put) open() error {
+	p.schema = p.table.schema.Load()
+	refusal := p.openSchema()
+	if !errors.Is(refusal, model.SchemaMismatch) && !errors.Is(refusal, model.ColumnNotFound) {
+		return refusal
+	}
+	now := p.schema
+	earlier, err := now.earlier()
+	if err != nil {
+		return err
+	}
+	for _, p.schema = range earlier {
+		if p.openSchema() == nil && len(now.lacks(p.schema, p.sent)) == 0 {
+			return nil
+		}
+	}
+	return refusal
+}
+
+// openSchema prepares a stream of rows of p.schema.
+func (p *Put) openSchema() error {
+	if p.table.keyed != nil {
+		return p.openKeyed()
+	}
+	return p.openLog()
+}
+
 // openLog prepares a stream into a log table.
 func (p *Put) openLog() (err error) {
-	definition := p.table.definition.Load()
+	definition := p.schema.definition
 	if p.request.Mode > PutAppend || p.request.Columns != nil {
 		return model.Errorf(model.BadRequest, "%s is a log table: it takes mode append, and whole rows", definition.Name).
 			WithRemedy("Create the table with primary_key to upsert and delete rows")
 	}
-	if p.router, err = p.table.newRouter(p.table.layout, definition.BucketKey); err != nil {
+	if p.router, err = p.schema.newRouter(p.schema.layout, definition.BucketKey); err != nil {
 		return err
 	}
-	options := arrowipc.DecoderOptions{Target: p.table.layout, Defaults: definition.Defaults}
+	options := arrowipc.DecoderOptions{Target: p.schema.layout, Defaults: definition.Defaults}
 	if !p.router.splits() {
 		options.SummarizeRows = summarizedRowsMin // else the rows of a batch are parted, and summarized then
 	}
-	p.decoder, err = arrowipc.NewDecoder(p.request.Schema, options)
+	if p.decoder, err = arrowipc.NewDecoder(p.request.Schema, options); err != nil {
+		return err
+	}
+	p.sent = p.schema.idsOf(p.decoder.Sent())
 	return err
 }
 
@@ -103,7 +142,7 @@ func (p *Put) Send(ctx context.Context, header []byte, body [][]byte, sequence *
 	}
 	r := &request{table: p.table, put: p, bytes: bytes, sequence: sequence, level: p.level}
 	if sequence != nil {
-		r.hash = arrowipc.ContentHash(batches)
+		r.hash = p.decoder.ContentHash(body)
 		if p.keyed != nil {
 			r.hash ^= p.keyed.form
 		}

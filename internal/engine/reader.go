@@ -16,13 +16,20 @@ const (
 	EndComplete = "complete"
 	EndLimit    = "limit"
 	EndDraining = "draining"
+	// EndSchemaChanged is that of a read that has come to rows which it does not show in its schema: open it
+	// again at the position.
+	EndSchemaChanged = "schema_changed"
 )
 
 // Reader walks the rows of a scan. It is for one goroutine.
 type Reader struct {
-	engine     *Engine
-	table      *table
-	scan       Scan
+	engine *Engine
+	table  *table
+	scan   Scan
+	// schema is the version of the table's schema that the rows are shown in; columns are those of the log
+	// that are sent, by index; nil: all.
+	schema     *tableSchema
+	columns    []int
 	projection *arrowipc.Projection
 	follow     bool
 	left       int64 // rows that the limit still allows; −1: no limit
@@ -30,6 +37,7 @@ type Reader struct {
 	turn       int // index of the source to look at first
 	ended      bool
 	word       string // of the end mark, where everything is read
+	last       string // of the end mark, once nothing more is read; else empty
 	detach     func() // from the plan; nil where there is none
 	let        func() // gives the files of dropped partitions free
 	// later looks for buckets that appear; nil where none are read.
@@ -104,27 +112,29 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	schema := t.schema.Load()
 	if scan.Plan != "" {
 		if _, err := e.RenewPlan(scan.Plan); err != nil {
 			return nil, err
 		}
+		schema = e.plans.schemaOf(t, scan.Plan)
 	}
 	if err := t.checkView(&scan); err != nil {
 		return nil, err
 	}
-	r := &Reader{engine: e, table: t, scan: scan, follow: scan.To.Kind == BoundNever, left: -1, word: EndComplete}
+	r := &Reader{engine: e, table: t, scan: scan, schema: schema, follow: scan.To.Kind == BoundNever, left: -1, word: EndComplete}
 	if scan.HasLimit {
 		r.left = scan.Limit
 	}
 	if err := e.nameBuckets(t, &scan); err != nil {
 		return nil, err
 	}
-	chosen, err := t.choose(scan)
+	chosen, err := t.choose(scan, schema)
 	if err != nil {
 		return nil, err
 	}
 	r.let = chosen.release
-	if r.later, err = t.newLaterBuckets(scan, chosen.next); err == nil {
+	if r.later, err = t.newLaterBuckets(scan, schema, chosen.next); err == nil {
 		r.scan.Buckets = chosen.numbers
 		err = r.open(chosen.named)
 	}
@@ -141,19 +151,25 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 // open finds what there is to read; named says that the scan names its buckets.
 func (r *Reader) open(named bool) (err error) {
 	t := r.table
+	state, schema, err := r.engine.stateOf(t, r.scan, named)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		r.schema = schema
+	}
+	if r.columns, err = r.schema.chosen(r.scan.Columns); err != nil {
+		return err
+	}
 	if r.scan.View == ViewBeforeAfter {
-		if r.changes, err = newBeforeAfter(t, r.scan); err != nil {
+		if r.changes, err = newBeforeAfter(r.schema, r.scan); err != nil {
 			return err
 		}
 		r.projection = r.changes.projection
-	} else if r.projection, err = t.project(r.scan); err != nil {
+	} else if r.projection, err = r.schema.project(r.scan); err != nil {
 		return err
 	}
 	if err := r.openFilter(); err != nil {
-		return err
-	}
-	state, err := r.engine.stateOf(t, r.scan, named)
-	if err != nil {
 		return err
 	}
 	if state != nil {
@@ -209,6 +225,9 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 		if len(r.waiting) > 0 {
 			return r.send(ctx)
 		}
+		if r.last != "" {
+			return r.end(r.last), nil
+		}
 		if r.left == 0 {
 			return r.end(EndLimit), nil
 		}
@@ -222,26 +241,36 @@ func (r *Reader) Next(ctx context.Context) (Chunk, error) {
 			r.marked = false
 			return Chunk{Message: r.projection.Empty(), Mark: MarkStateComplete, Position: r.position()}, nil
 		}
-		if err := r.stopFollowing(); err != nil {
+		if err := r.pass(ctx); err != nil {
 			return Chunk{}, err
-		}
-		// Before looking: what is published after this wakes the wait.
-		published := r.table.published.Wait()
-		if err := r.addLater(); err != nil {
-			return Chunk{}, err
-		}
-		switch found, err := r.advance(); {
-		case err != nil:
-			return Chunk{}, err
-		case found:
-		case !r.follow:
-			return r.end(r.word), nil
-		default:
-			if err := r.await(ctx, published); err != nil {
-				return Chunk{}, err
-			}
 		}
 	}
+}
+
+// pass looks for rows once, and waits for some where there will be. It sets last where there are no more.
+func (r *Reader) pass(ctx context.Context) error {
+	if err := r.stopFollowing(); err != nil {
+		return err
+	}
+	// Before looking: what is published after this wakes the wait.
+	published := r.table.published.Wait()
+	if err := r.addLater(); err != nil {
+		return err
+	}
+	switch found, err := r.advance(); {
+	case r.schemaChanged(err):
+		r.last = EndSchemaChanged
+		return r.flushMatches()
+	case err != nil || found:
+		return err
+	case r.outdated(nil):
+		r.last = EndSchemaChanged
+	case !r.follow:
+		r.last = r.word
+	default:
+		return r.await(ctx, published)
+	}
+	return nil
 }
 
 // advanceState makes the next rows of the state wait, until it is read.
@@ -361,6 +390,9 @@ func (r *Reader) prepare(s *source, stored *streams.Stored) error {
 	if !r.follow {
 		to = min(to, s.to)
 	}
+	if r.outdated(stored) {
+		return errOutdated
+	}
 	switch {
 	case r.changes != nil:
 		return r.prepareChanges(s, stored, from, to)
@@ -377,15 +409,15 @@ func (r *Reader) prepare(s *source, stored *streams.Stored) error {
 // prepareRows makes the rows [from, to) of a stored batch wait, and checks what will be sent.
 func (r *Reader) prepareRows(s *source, stored *streams.Stored, from, to int64) error {
 	whole := from == stored.Base && to == stored.Base+stored.Rows
-	r.buffers = r.projection.AppendBuffers(r.buffers[:0], &stored.Batch)
-	if r.showsChanges() {
-		r.buffers = append(r.buffers, len(stored.Batch.Buffers)-1)
+	if err := r.verify(stored); err != nil {
+		return err
 	}
-	if err := stored.Verify(r.buffers); err != nil {
+	batch, err := r.adapt(stored, r.columns)
+	if err != nil {
 		return err
 	}
 	p := piece{
-		batch: &stored.Batch, bucket: s.number, offset: from, stored: stored, time: stored.Time(), projection: r.projection,
+		batch: batch, bucket: s.number, offset: from, stored: stored, time: stored.Time(), projection: r.projection,
 	}
 	if r.scan.SystemColumns {
 		runs, err := stored.Runs()
@@ -395,21 +427,15 @@ func (r *Reader) prepareRows(s *source, stored *streams.Stored, from, to int64) 
 		p.times = runTimes{stored.Base, runs}
 	}
 	s.next = to
-	if whole && !r.reshapes(&stored.Batch) {
+	if whole && !r.reshapes(batch) {
 		r.waiting = append(r.waiting, p)
 		return nil
 	}
 	if err := stored.Verify(nil); err != nil {
 		return err
 	}
-	return stored.Use(func() error {
-		cut, err := arrowipc.Slice(&stored.Batch, from-stored.Base, to-stored.Base)
-		if err != nil {
-			return err
-		}
-		p.batch, p.stored = cut, nil
-		return r.fit(p)
-	})
+	p.stored = nil
+	return stored.Use(func() error { return r.cut(p, from-stored.Base, to-stored.Base) })
 }
 
 // reshapes says that a stored batch cannot be sent as it is: it is compressed otherwise than the client
@@ -424,67 +450,4 @@ func (r *Reader) reshapes(b *arrowipc.Batch) bool {
 // showsChanges says that the messages have the column _change_type.
 func (r *Reader) showsChanges() bool {
 	return r.scan.SystemColumns && (r.scan.View == ViewChangelog || r.scan.View == ViewRowsAndChangelog)
-}
-
-// fit puts a piece, which lies on the heap and is plain, among those that wait, in parts no larger
-// than the client wants unless one row is.
-func (r *Reader) fit(p piece) error {
-	limit := r.limit()
-	size := r.size(p.projection, p.batch)
-	if size <= limit || p.batch.Rows <= 1 {
-		r.waiting = append(r.waiting, p)
-		return nil
-	}
-	step := max(1, p.batch.Rows/(size/limit+1))
-	for row := int64(0); row < p.batch.Rows; row += step {
-		batch, err := arrowipc.Slice(p.batch, row, min(row+step, p.batch.Rows))
-		if err != nil {
-			return err
-		}
-		part := p
-		part.batch, part.offset = batch, p.offset+row
-		if row+batch.Rows < p.batch.Rows {
-			part.next = 0
-		}
-		if p.gathered != nil {
-			part.gathered = p.gathered.cut(row, row+batch.Rows)
-			part.offset = part.gathered.offsets[0]
-		}
-		if err := r.fit(part); err != nil { // rows differ in size
-			return err
-		}
-	}
-	return nil
-}
-
-// messageBytesDefault is the largest message where the client names none. Clients take 4 MiB by
-// default; app_metadata and the framing need a little of it.
-const messageBytesDefault = 4<<20 - 64<<10
-
-// limit is the size of the largest message that the client wants.
-func (r *Reader) limit() int64 {
-	if r.scan.MessageBytes > 0 {
-		return int64(r.scan.MessageBytes)
-	}
-	return messageBytesDefault
-}
-
-// size is about what the message of a batch takes, in bytes, and rather more.
-func (r *Reader) size(projection *arrowipc.Projection, b *arrowipc.Batch) int64 {
-	const (
-		metadata   = 1 << 10
-		perBuffer  = 24 // its place in the metadata, and half of its node
-		alignment  = 64
-		systemRow  = 4 + 8 + 8 + 4 + 2
-		systemRest = 5 * (alignment + 2*perBuffer)
-	)
-	r.buffers = projection.AppendBuffers(r.buffers[:0], b)
-	size := int64(metadata + perBuffer*len(r.buffers))
-	for _, i := range r.buffers {
-		size += (b.Buffers[i].Length + alignment - 1) &^ (alignment - 1)
-	}
-	if r.scan.SystemColumns {
-		size += systemRow*b.Rows + systemRest
-	}
-	return size
 }

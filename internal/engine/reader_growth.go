@@ -53,6 +53,10 @@ func (s *source) waits(r *Reader) (bool, error) {
 	if s.before == nil {
 		return false, nil
 	}
+	// A bucket without rows may have split again: where it waits, so does what came from it.
+	if waits, err := s.before.waits(r); waits || err != nil {
+		return waits, err
+	}
 	if !r.follow {
 		return s.before.next < min(s.splitAt, s.before.to), nil
 	}

@@ -76,7 +76,9 @@ func (r *Reader) encode(ctx context.Context, p piece, extra [][][]byte) (message
 		err = work()
 		return message, err
 	}
-	r.buffers = p.projection.AppendBuffers(r.buffers[:0], p.batch)
+	if err := r.listBuffers(p.stored); err != nil {
+		return message, err
+	}
 	if err := p.stored.Load(r.buffers); err != nil {
 		return message, err
 	}

@@ -245,7 +245,7 @@ func (e *Engine) adopt(t *table) error {
 			return err
 		}
 		log.Trim(t.starts[number])
-		b := &bucket{Bucket: log, table: t, number: number}
+		b := &bucket{Bucket: log, table: t, number: number, schema: t.schema.Load()}
 		if t.keyed != nil {
 			if err = t.openParent(b); err == nil {
 				err = t.openKeyed(b)

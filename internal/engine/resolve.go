@@ -149,7 +149,7 @@ func (e *Engine) OffsetsAt(name model.TableName, at time.Time) (model.Offsets, e
 		return nil, err
 	}
 	scan := Scan{Table: name, From: Bound{Kind: BoundTime, Time: at}}
-	chosen, err := t.choose(scan)
+	chosen, err := t.choose(scan, t.schema.Load())
 	if err != nil {
 		return nil, err
 	}

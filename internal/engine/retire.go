@@ -129,8 +129,7 @@ func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) erro
 	if !b.retires {
 		cold, err := b.table.openCold(true)
 		if err == nil {
-			definition := b.table.definition.Load()
-			cold, err = b.table.coldOf(definition, cold, b.number, b.table.sharedOptions(definition, b.number))
+			cold, err = b.table.schema.Load().coldOf(cold, b.number)
 		}
 		if err != nil {
 			return err
@@ -138,6 +137,9 @@ func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) erro
 		if err := b.useCold(b.keyed, cold); err != nil {
 			return err
 		}
+	}
+	if b.Behind() {
+		e.roll(ctx, b) // rows that are retired are of the present schema: let a segment say what that is
 	}
 	began, moved := e.options.Clock.Now(), int64(0)
 	for at := max(stats.Boundary, stats.Start); ; {

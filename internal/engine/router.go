@@ -35,17 +35,17 @@ type place struct {
 }
 
 // newRouter makes a router of rows of a layout, which has the bucket key and the partition columns.
-func (t *table) newRouter(layout *arrowipc.Layout, key []string) (*router, error) {
-	r := &router{table: t, known: map[string]*partition{}}
+func (s *tableSchema) newRouter(layout *arrowipc.Layout, key []string) (*router, error) {
+	r := &router{table: s.table, known: map[string]*partition{}}
 	var err error
 	if len(key) > 0 {
 		if r.hasher, err = hasherOf(layout, key); err != nil {
 			return nil, err
 		}
 	}
-	if t.partitions != nil {
-		columns := make([]int, len(t.partitions.fields))
-		for i, name := range t.definition.Load().PartitionBy {
+	if by := s.definition.PartitionBy; len(by) > 0 {
+		columns := make([]int, len(by))
+		for i, name := range by {
 			columns[i] = layout.ColumnIndex(name)
 		}
 		r.groups, err = arrowipc.NewRowGroups(layout, columns)

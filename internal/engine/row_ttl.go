@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/headrace/headrace/internal/arrowipc"
+	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/pkstore"
 	"github.com/headrace/headrace/streams"
 )
@@ -22,6 +23,7 @@ const expireRows = 10_000
 type expiry struct {
 	engine  *Engine
 	table   *table
+	schema  *tableSchema
 	put     *Put
 	routed  *routing
 	columns []int // the key, as the put has it
@@ -70,27 +72,30 @@ func (e *Engine) expireTable(ctx context.Context, t *table, before int64) error 
 }
 
 func (e *Engine) newExpiry(t *table, before int64) (*expiry, error) {
-	definition := t.definition.Load()
-	columns, err := sortedColumns(t, definition.PrimaryKey)
+	schema := t.schema.Load()
+	definition := schema.definition
+	columns, err := schema.sortedColumns(definition.PrimaryKey)
 	if err != nil {
 		return nil, err
 	}
-	fields := make([]arrow.Field, len(columns))
-	for i, column := range columns {
-		fields[i] = t.layout.Schema().Field(column)
-	}
-	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, nil))
+	layout, err := arrowipc.NewLayout(arrow.NewSchema(schema.columnFields(columns), nil))
 	if err != nil {
 		return nil, err
 	}
-	x := &expiry{engine: e, table: t, routed: t.routing(), columns: columns, builder: arrowipc.NewBuilder(layout), before: before, column: -1}
-	x.put = &Put{engine: e, table: t, level: t.level(), keyed: &keyedPut{columns: columns, layout: layout, delete: true}}
+	x := &expiry{
+		engine: e, table: t, schema: schema, routed: t.routing(), columns: columns, builder: arrowipc.NewBuilder(layout), before: before, column: -1,
+	}
+	x.put = newOwnPut(schema, t.level(), &keyedPut{columns: columns, layout: layout, delete: true})
 	if x.hasher, err = hasherOf(layout, definition.PrimaryKey); err != nil {
 		return nil, err
 	}
-	if name := t.options.Load().RowTTLColumn; name != "" {
-		x.column = t.layout.ColumnIndex(name)
-		x.unit = microsOf(t.layout.Schema().Field(x.column).Type)
+	options, err := model.ParseOptions(definition.Options)
+	if err != nil {
+		return nil, err
+	}
+	if name := options.RowTTLColumn; name != "" {
+		x.column = schema.layout.ColumnIndex(name)
+		x.unit = microsOf(schema.layout.Schema().Field(x.column).Type)
 	}
 	return x, t.producers.load()
 }
@@ -123,7 +128,11 @@ func scaled(value, by int64) int64 {
 
 // expireBucket deletes the rows of a bucket whose time is over.
 func (x *expiry) expireBucket(ctx context.Context, b *bucket) error {
-	for live, err := range b.keyed.Snapshot().Batches() {
+	state := b.keyed.Snapshot()
+	if state.Layout() != x.schema.log {
+		return nil // the schema has just changed: the next time will do
+	}
+	for live, err := range state.Batches() {
 		if err != nil {
 			return err
 		}
@@ -177,7 +186,8 @@ func (x *expiry) collectRuns(live pkstore.Live) (done bool, err error) {
 func (x *expiry) collect(live pkstore.Live) error {
 	return streams.Guard(func() error {
 		if x.column >= 0 {
-			if err := live.Check(); err != nil {
+			var err error
+			if live.View, err = live.Whole(); err != nil {
 				return err
 			}
 		}

@@ -75,6 +75,9 @@ type Scan struct {
 	// MessageBytes is the largest message wanted, in bytes; 0 means 4 MiB − 64 KiB. A larger
 	// row goes alone.
 	MessageBytes int
+	// EndAtSchemaChange ends the read before rows of another schema than the one that it was opened with. Else
+	// they are given in that schema, as long as they have a form in it.
+	EndAtSchemaChange bool
 	// Compression is the codec of what is sent.
 	Compression Compression
 	// Plan is the id of the plan whose rows are read; it is renewed by the read. Empty: none.

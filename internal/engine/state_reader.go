@@ -17,18 +17,18 @@ import (
 // nothing of it.
 type tableState map[int32]*pkstore.Snapshot
 
-// fixState takes the state of buckets, which the caller has named or not; nil means all. Who follows does without
-// those that were dropped.
-func (t *table) fixState(buckets []int32, named, follows bool) (tableState, error) {
+// fixState takes the state of buckets, which the caller has named or not, nil means all, and gives the schema that it
+// is in. Who follows does without those that were dropped.
+func (t *table) fixState(buckets []int32, named, follows bool) (tableState, *tableSchema, error) {
 	for {
 		r := t.routing()
 		numbers := buckets
 		if !named {
 			numbers = t.wholePartitions(buckets)
 		}
-		state, err := t.fixRouted(r, numbers, follows)
+		state, schema, err := t.fixRouted(r, numbers, follows)
 		if err != nil || state != nil {
-			return state, err
+			return state, schema, err
 		}
 	}
 }
@@ -50,7 +50,7 @@ func (t *table) wholePartitions(buckets []int32) []int32 {
 }
 
 // fixRouted is fixState of a table with that routing; nil where it has grown meanwhile.
-func (t *table) fixRouted(r *routing, buckets []int32, follows bool) (tableState, error) {
+func (t *table) fixRouted(r *routing, buckets []int32, follows bool) (tableState, *tableSchema, error) {
 	opened := make(map[int32]*bucket, len(buckets))
 	for _, number := range buckets {
 		b, err := t.bucket(number)
@@ -58,7 +58,7 @@ func (t *table) fixRouted(r *routing, buckets []int32, follows bool) (tableState
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		opened[number] = b
 	}
@@ -66,12 +66,12 @@ func (t *table) fixRouted(r *routing, buckets []int32, follows bool) (tableState
 	t.keyed.publishing.Lock()
 	defer t.keyed.publishing.Unlock()
 	if t.routed.Load() != r {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for number, b := range opened {
 		state[number] = b.keyed.Snapshot()
 	}
-	return state, nil
+	return state, t.schema.Load(), nil
 }
 
 // rows counts the rows of the state.
@@ -119,13 +119,10 @@ type gatheredRows struct {
 func newStateReader(r *Reader, state tableState) (*stateReader, error) {
 	s := &stateReader{reader: r, state: state, left: slices.Sorted(maps.Keys(state)), rows: &gatheredRows{}}
 	var err error
-	if s.columns, err = r.table.chosen(r.scan.Columns); err != nil {
+	if s.columns, err = r.schema.chosen(r.scan.Columns); err != nil {
 		return nil, err
 	}
-	fields := make([]arrow.Field, len(s.columns))
-	for i, column := range s.columns {
-		fields[i] = r.table.layout.Schema().Field(column)
-	}
+	fields := r.schema.columnFields(s.columns)
 	metadata := r.projection.Schema().Metadata()
 	layout, err := arrowipc.NewLayout(arrow.NewSchema(fields, &metadata))
 	if err != nil {
@@ -219,6 +216,13 @@ func (s *stateReader) gather(live pkstore.Live) error {
 	if live.Rows != nil {
 		n = int64(len(live.Rows))
 	}
+	err := streams.Guard(func() (err error) {
+		live.View, err = live.Whole()
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	if s.reader.left >= 0 {
 		n = min(n, s.reader.left)
 		s.reader.left -= n
@@ -243,9 +247,6 @@ func (s *stateReader) gather(live pkstore.Live) error {
 		}
 	}
 	return streams.Guard(func() error {
-		if err := live.Check(); err != nil {
-			return err
-		}
 		for i, column := range s.columns {
 			if err := s.builder.AppendColumnPicks(i, column, s.picks); err != nil {
 				return err

@@ -49,8 +49,7 @@ func changeColumn(p piece) [][]byte {
 	if p.gathered != nil {
 		kinds = p.gathered.kinds
 	} else {
-		span := p.batch.Buffers[len(p.batch.Buffers)-1] // the values of the last column
-		kinds = p.batch.Body[span.Offset : span.Offset+span.Length]
+		kinds = p.batch.Buffer(len(p.batch.Buffers) - 1) // the values of the last column
 	}
 	for i := range rows {
 		kind := model.ChangeInsert

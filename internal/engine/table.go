@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/pkstore"
 	"github.com/headrace/headrace/streams"
@@ -16,15 +15,15 @@ import (
 // table is a table that is being served: its definition and its open buckets.
 type table struct {
 	engine *Engine
-	// layout is that of the rows that users see, log that of the rows in the log, which in a primary-key
-	// table have the change column behind them.
-	layout, log *arrowipc.Layout
 	// keyed is for primary-key tables; nil for a log table.
 	keyed *keyedTable
+	// schema is the version of the schema that rows are written with. It is replaced by the committer,
+	// under mu, when nothing is on its way.
+	schema atomic.Pointer[tableSchema]
 	// partitions is for partitioned tables; nil for others.
 	partitions *partitions
 	// definition and options are replaced as a whole when the table is altered.
-	definition atomic.Pointer[model.Table]
+	definition *atomic.Pointer[model.Table]
 	options    atomic.Pointer[model.Options]
 	// routed is where rows go by their bucket key; nil for the moment in which a primary-key table grows. See router.
 	routed atomic.Pointer[routing]
@@ -63,8 +62,10 @@ type bucket struct {
 	split  model.Split
 	// group is the newest group that touched the bucket; for the committer alone.
 	group *group
-	// keyed is the state of a bucket of a primary-key table; nil in a log table.
-	keyed *pkstore.Bucket
+	// keyed is the state of a bucket of a primary-key table; nil in a log table. schema is that of keyed:
+	// for who opens the bucket, then guarded by the table's mu.
+	keyed  *pkstore.Bucket
+	schema *tableSchema
 	// indexed is the offset up to which the index file goes; −1: the file does not fit any more. For who holds
 	// keyedTable.upkeep, as retires.
 	indexed int64
@@ -90,36 +91,28 @@ type opening struct {
 }
 
 func newTable(e *Engine, record *tableRecord) (*table, error) {
-	layout, err := arrowipc.NewLayout(record.definition.Schema)
-	if err != nil {
-		return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
-	}
 	t := &table{
-		engine: e, layout: layout, log: layout, buckets: map[int32]*bucket{}, opening: map[int32]*opening{},
+		engine: e, definition: new(atomic.Pointer[model.Table]),
+		buckets: map[int32]*bucket{}, opening: map[int32]*opening{},
 		extents: map[int32]streams.Extent{}, measured: map[int32]streams.Stats{}, starts: record.Starts,
 	}
-	if t.partitions, err = newPartitions(t, record.definition); err != nil {
+	t.producers.table, t.groups.table = t, t
+	schema, err := newTableSchema(t, record.definition)
+	if err != nil {
 		return nil, err
 	}
-	t.producers.table, t.groups.table = t, t
+	if t.partitions, err = newPartitions(schema.layout, record.definition); err != nil {
+		return nil, err
+	}
+	t.schema.Store(schema)
 	t.routed.Store(&routing{record.definition.Buckets})
-	if err := t.define(record.definition); err != nil {
-		return t, err
+	if record.definition.Keyed() {
+		t.keyed = &keyedTable{cold: newTableCold()}
 	}
-	if _, err := t.newRouter(layout, record.definition.BucketKey); err != nil {
-		return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
-	}
-	if !record.definition.Keyed() {
-		return t, nil
-	}
-	if t.log, err = arrowipc.NewLayout(record.definition.LogSchema()); err != nil {
-		return nil, fmt.Errorf("table %s: %w", record.definition.Name, err)
-	}
-	t.keyed, err = newKeyedTable(t, record.definition)
-	return t, err
+	return t, t.define(record.definition)
 }
 
-// define sets another definition with the same schema.
+// define sets another definition. A new version of the schema is there before: see evolve.
 func (t *table) define(definition *model.Table) error {
 	options, err := model.ParseOptions(definition.Options)
 	if err != nil {
@@ -129,7 +122,9 @@ func (t *table) define(definition *model.Table) error {
 	t.definition.Store(definition)
 	t.parents.Store(parentsOf(definition))
 	for _, b := range t.opened() {
-		b.Define(definition)
+		if err := b.Define(definition, t.schema.Load().log); err != nil {
+			return fmt.Errorf("table %s: %w", definition.Name, err)
+		}
 		if options.Compression.Codec != "" {
 			t.engine.upkeep.note(b)
 		}
@@ -177,10 +172,13 @@ func (t *table) bucket(number int32) (*bucket, error) {
 		o.err = errors.Join(t.gone, o.bucket.Close(t.gone))
 		o.bucket = nil
 	default:
-		o.bucket.Trim(t.starts[number])
-		o.bucket.Define(t.definition.Load())
-		if o.bucket.keyed != nil {
-			o.bucket.openIndexes(t.definition.Load())
+		if o.err = o.bucket.adopt(t.definition.Load()); o.err != nil {
+			o.err = errors.Join(o.err, o.bucket.Close(o.err))
+			o.bucket = nil
+			break
+		}
+		if extent, any := o.bucket.Extent(); any {
+			t.extents[number] = extent // it may stand for the one that was committed
 		}
 		t.buckets[number] = o.bucket
 		delete(t.measured, number)
@@ -191,15 +189,36 @@ func (t *table) bucket(number int32) (*bucket, error) {
 	return o.bucket, o.err
 }
 
+// adopt brings a bucket that has been opened to what the table has become meanwhile. The table's mu is held.
+func (b *bucket) adopt(definition *model.Table) error {
+	t := b.table
+	b.Trim(t.starts[b.number])
+	if err := b.Define(definition, t.schema.Load().log); err != nil {
+		return err
+	}
+	if b.keyed == nil {
+		return nil
+	}
+	if schema := t.schema.Load(); b.schema != schema {
+		evolving, err := b.evolve(schema, definition)
+		if err != nil {
+			return err
+		}
+		evolving.apply()
+	}
+	b.openIndexes(definition)
+	return nil
+}
+
 // open opens a bucket. It takes as long as its log takes to read, in a primary-key table: nothing is
 // locked meanwhile.
 func (t *table) open(number int32, at streams.Extent) (*bucket, error) {
-	definition := t.definition.Load()
+	schema, definition := t.schema.Load(), t.definition.Load()
 	options, err := t.bucketOptions(number)
 	if err != nil {
 		return nil, err
 	}
-	options.Layout = t.log
+	options.Layout = schema.log
 	log, err := streams.OpenBucket(definition, number, &at, options)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %d of table %s: %w", number, definition.Name, err)
@@ -207,7 +226,7 @@ func (t *table) open(number int32, at streams.Extent) (*bucket, error) {
 	t.mu.Lock()
 	log.Trim(t.starts[number])
 	t.mu.Unlock()
-	b := &bucket{Bucket: log, table: t, number: number}
+	b := &bucket{Bucket: log, table: t, number: number, schema: schema}
 	if t.keyed == nil {
 		return b, nil
 	}

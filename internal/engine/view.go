@@ -36,28 +36,28 @@ func (s Scan) hasState(t *table) bool {
 	return t.keyed != nil && (s.View == ViewRows || s.View == ViewRowsAndChangelog)
 }
 
-// stateOf gives the state that a scan reads: that of its plan, or that of this moment; nil for a scan
-// of the log. named says that the scan has named its buckets.
-func (e *Engine) stateOf(t *table, scan Scan, named bool) (tableState, error) {
+// stateOf gives the state that a scan reads, and its schema: that of its plan, or that of this moment; nil
+// for a scan of the log. named says that the scan has named its buckets.
+func (e *Engine) stateOf(t *table, scan Scan, named bool) (tableState, *tableSchema, error) {
 	if !scan.hasState(t) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if scan.Plan == "" {
 		return t.fixState(scan.Buckets, named, scan.To.Kind == BoundNever)
 	}
-	state, err := e.plans.stateOf(t, scan.Plan)
+	state, schema, err := e.plans.stateOf(t, scan.Plan)
 	if err != nil || scan.Buckets == nil {
-		return state, err
+		return state, schema, err
 	}
 	chosen := make(tableState, len(scan.Buckets))
 	for _, number := range scan.Buckets {
 		snapshot := state[number]
 		if snapshot == nil {
-			return nil, model.Errorf(model.BadRequest, "the plan %q does not have bucket %d", scan.Plan, number)
+			return nil, nil, model.Errorf(model.BadRequest, "the plan %q does not have bucket %d", scan.Plan, number)
 		}
 		chosen[number] = snapshot
 	}
-	return chosen, nil
+	return chosen, schema, nil
 }
 
 // nameBuckets makes a scan of a planned state that names no buckets one of those that were planned.
@@ -65,7 +65,7 @@ func (e *Engine) nameBuckets(t *table, scan *Scan) error {
 	if scan.Plan == "" || scan.Buckets != nil || !scan.hasState(t) {
 		return nil
 	}
-	state, err := e.plans.stateOf(t, scan.Plan)
+	state, _, err := e.plans.stateOf(t, scan.Plan)
 	scan.Buckets = state.numbers()
 	return err
 }
@@ -75,21 +75,31 @@ func (s tableState) numbers() []int32 {
 	return slices.AppendSeq(make([]int32, 0, len(s)), slices.Values(slices.Sorted(maps.Keys(s))))
 }
 
-// stateOf gives the state that a plan of the table has fixed.
-func (p *plans) stateOf(t *table, id string) (tableState, error) {
+// stateOf gives the state that a plan of the table has fixed, and its schema.
+func (p *plans) stateOf(t *table, id string) (tableState, *tableSchema, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.byID[id]
 	if l == nil {
-		return nil, planExpired(id).WithRemedy("Plan the read again")
+		return nil, nil, planExpired(id).WithRemedy("Plan the read again")
 	}
 	if l.table != t {
-		return nil, model.Errorf(model.BadRequest, "the plan %q is of table %s", id, l.state.Table).WithRemedy("Read the table that was planned")
+		return nil, nil, model.Errorf(model.BadRequest, "the plan %q is of table %s", id, l.state.Table).WithRemedy("Read the table that was planned")
 	}
 	if l.states == nil {
-		return nil, model.Errorf(model.BadRequest, "the plan %q is of a changelog", id).WithRemedy("Read the view that was planned")
+		return nil, nil, model.Errorf(model.BadRequest, "the plan %q is of a changelog", id).WithRemedy("Read the view that was planned")
 	}
-	return l.states, nil
+	return l.states, l.schema, nil
+}
+
+// schemaOf gives the schema that a read of the table shows rows in: that of its plan.
+func (p *plans) schemaOf(t *table, id string) *tableSchema {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.byID[id]; l != nil && l.table == t {
+		return l.schema
+	}
+	return t.schema.Load()
 }
 
 // resolveView turns the bounds of a scan into offsets of the log, by bucket: nothing for a state alone,

@@ -36,12 +36,15 @@ func (t *Table) Keyed() bool { return len(t.PrimaryKey) > 0 }
 
 // LogSchema is the schema of the rows in the table's log: Schema, and for a primary-key table
 // ChangeColumn behind it.
-func (t *Table) LogSchema() *arrow.Schema {
+func (t *Table) LogSchema() *arrow.Schema { return t.LogSchemaOf(t.Schema) }
+
+// LogSchemaOf is LogSchema for a version of Schema.
+func (t *Table) LogSchemaOf(schema *arrow.Schema) *arrow.Schema {
 	if !t.Keyed() {
-		return t.Schema
+		return schema
 	}
-	fields := append(t.Schema.Fields(), arrow.Field{Name: ChangeColumn, Type: arrow.PrimitiveTypes.Uint8})
-	metadata := t.Schema.Metadata()
+	fields := append(schema.Fields(), arrow.Field{Name: ChangeColumn, Type: arrow.PrimitiveTypes.Uint8})
+	metadata := schema.Metadata()
 	return arrow.NewSchema(fields, &metadata)
 }
 

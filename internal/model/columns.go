@@ -28,6 +28,8 @@ type Column struct {
 // arrowMetadataPrefix begins the metadata keys that change what a field is to Arrow libraries.
 const arrowMetadataPrefix = "ARROW:"
 
+func isArrowMetadata(key string) bool { return strings.HasPrefix(key, arrowMetadataPrefix) }
+
 // SchemaFromColumns gives the Arrow schema of columns, and the defaults and comments of those that
 // have one, by column name; defaults are in the form that CheckDefault gives. The error names every
 // fault of every column. The schema is not yet checked; see CheckSchema.
@@ -36,7 +38,7 @@ func SchemaFromColumns(columns []Column) (*arrow.Schema, map[string]any, map[str
 	defaults, comments := map[string]any{}, map[string]string{}
 	var faults []error
 	for _, column := range columns {
-		field, err := column.field()
+		field, err := column.Field()
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -61,8 +63,8 @@ func SchemaFromColumns(columns []Column) (*arrow.Schema, map[string]any, map[str
 	return arrow.NewSchema(fields, nil), defaults, comments, nil
 }
 
-// field gives the Arrow field of c.
-func (c Column) field() (arrow.Field, error) {
+// Field gives the Arrow field of c, without its default.
+func (c Column) Field() (arrow.Field, error) {
 	t, err := ParseType(c.Type)
 	if err != nil {
 		fault := AsError(err)
@@ -70,7 +72,7 @@ func (c Column) field() (arrow.Field, error) {
 			WithRemedy("%s", fault.Remedy)
 	}
 	for key := range c.Metadata {
-		if strings.HasPrefix(key, arrowMetadataPrefix) {
+		if isArrowMetadata(key) {
 			return arrow.Field{}, Errorf(BadRequest, "column %q: the metadata key %q is Arrow's own", c.Name, clip(key, 140)).
 				WithRemedy("Send the schema as an Arrow IPC message in base64 to use extension types")
 		}

@@ -48,6 +48,12 @@ func CheckSchema(schema *arrow.Schema) error {
 	return JoinFaults(append(check.faults, check.typeFaults...))
 }
 
+// typeFault says what is wrong with the type that a column is to get, or nil.
+func (c *schemaCheck) typeFault(name string, t arrow.DataType) error {
+	c.field(arrow.Field{Name: name, Type: t, Nullable: true}, []string{name}, 1)
+	return JoinFaults(append(c.faults, c.typeFaults...))
+}
+
 // schemaCheck collects the faults of one schema.
 type schemaCheck struct {
 	seen       map[string]string // name by folded name

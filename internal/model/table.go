@@ -14,10 +14,16 @@ type Table struct {
 	Name TableName
 	// Schema are the user columns with their types, nullable flags and metadata.
 	Schema *arrow.Schema
-	// FieldIDs gives each top-level column its lasting number, in the order of Schema.
-	FieldIDs []int32
+	// FieldIDs gives each top-level column its lasting number, in the order of Schema; NestedIDs does so for
+	// the fields inside them: see SchemaVersion.
+	FieldIDs, NestedIDs []int32
 	// SchemaVersion starts at 1 and grows by one with each change of Schema.
 	SchemaVersion int32
+	// Versions are the earlier versions of the schema, oldest first.
+	Versions []SchemaVersion
+	// Initial has, by the number of a field that was added with a default, the value that rows show which
+	// were written before, in JSON form. It never changes.
+	Initial map[int32]any
 	// Buckets is the number of buckets, 1..65536; in a partitioned table that of each new partition.
 	Buckets int32
 	// CreatedBuckets is the number of buckets before the table grew; 0 where it never did.
@@ -46,7 +52,9 @@ type Table struct {
 	// CreatedAt is when the table was made, UTC.
 	CreatedAt time.Time
 
-	children map[int32][]int32 // by parent, of Splits
+	// lastField is the highest number that a field got in changes that are not a version yet.
+	lastField int32
+	children  map[int32][]int32 // by parent, of Splits
 }
 
 // BucketsMax bounds Table.Buckets.

@@ -66,6 +66,7 @@ from headrace.errors import (
     UnsupportedError,
     UnsupportedType,
 )
+from headrace.evolve import Column
 from headrace.groups import Group, GroupInfo, GroupMember, GroupSubscription
 from headrace.options import TableOption
 from headrace.partitions import Partition
@@ -88,6 +89,7 @@ __all__ = [
     "Bound",
     "Cancelled",
     "ClosedError",
+    "Column",
     "ColumnNotFound",
     "Corrupt",
     "Database",

@@ -10,7 +10,7 @@ import pyarrow as pa
 from headrace.casting import near
 from headrace.errors import BadRequest, ColumnNotFound
 
-Column = str | Sequence[str]
+ColumnPath = str | Sequence[str]
 """A column by its name, or a field of structs in one by the names that lead to it."""
 
 SYSTEM_COLUMNS = ("_bucket", "_offset", "_timestamp", "_change_type")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,9 +10,9 @@ import pyarrow as pa
 
 from headrace._flight import Connection
 from headrace.casting import Caster
-from headrace.columns import Column
+from headrace.columns import ColumnPath
 from headrace.convert import Rows
-from headrace.errors import BadRequest, Error
+from headrace.errors import BadRequest, Error, SchemaChanged, SchemaMismatch
 from headrace.keys import Keys, key_batches
 from headrace.pipeline import WriteResult
 from headrace.position import Bound, Position
@@ -21,6 +22,7 @@ from headrace.write import Mode, Writer, append_once
 if TYPE_CHECKING:
     from headrace.client import Database
     from headrace.lookup import LookupStreams
+    from headrace.table import Table
 
 
 class KeyedCalls:
@@ -42,8 +44,9 @@ class KeyedCalls:
         def primary_key(self) -> tuple[str, ...]: ...  # noqa: D102
         @property
         def _connection(self) -> Connection: ...
+        def refresh(self) -> Table: ...  # noqa: D102
         def _choose(
-            self, columns: Sequence[Column] | None
+            self, columns: Sequence[ColumnPath] | None
         ) -> tuple[str | tuple[str, ...], ...] | None: ...
         def _one_off_writer(self, mode: Mode, columns: tuple[str, ...] | None) -> Writer: ...
 
@@ -123,7 +126,7 @@ class KeyedCalls:
         self._check_keyed("retract", "append")
         return self._write("delete", data, columns)
 
-    def get(self, *key: Any, columns: Sequence[Column] | None = None) -> dict[str, Any] | None:
+    def get(self, *key: Any, columns: Sequence[ColumnPath] | None = None) -> dict[str, Any] | None:
         """Give the row of one key; None if there is none.
 
         Args:
@@ -147,7 +150,7 @@ class KeyedCalls:
     def lookup(
         self,
         keys: Keys,
-        columns: Sequence[Column] | None = None,
+        columns: Sequence[ColumnPath] | None = None,
         *,
         how: Literal["left", "inner"] = "left",
         by: Sequence[str] | None = None,
@@ -194,7 +197,7 @@ class KeyedCalls:
             body["min_offsets"] = after.to_dict()
         return self._look_up(keys, columns, by, body)
 
-    def get_or_insert(self, keys: Keys, columns: Sequence[Column] | None = None) -> pa.Table:
+    def get_or_insert(self, keys: Keys, columns: Sequence[ColumnPath] | None = None) -> pa.Table:
         """Give the rows of many keys, and make one for each key that has none.
 
         A new row has defaults and nulls beside its key. Each key gets one row, whoever else asks
@@ -213,7 +216,7 @@ class KeyedCalls:
     def _look_up(
         self,
         keys: Keys,
-        columns: Sequence[Column] | None,
+        columns: Sequence[ColumnPath] | None,
         by: Sequence[str] | None,
         body: dict[str, Any],
     ) -> pa.Table:
@@ -238,7 +241,7 @@ class KeyedCalls:
         self,
         start: Bound = "earliest",
         stop: Bound = "now",
-        columns: Sequence[Column] | None = None,
+        columns: Sequence[ColumnPath] | None = None,
         *,
         filter: Any = None,
         limit: int | None = None,
@@ -295,9 +298,12 @@ class KeyedCalls:
         writer = self._database._appender(form, lambda: self._one_off_writer(mode, columns))
         try:
             return append_once(writer, data, self._caster_of(mode, columns), timeout)
-        except Error:
+        except Error as error:
             if not writer.usable:
                 self._database._drop_appender(form)
+            if isinstance(error, SchemaChanged | SchemaMismatch):
+                with contextlib.suppress(Error):
+                    self.refresh()  # the next call knows the columns as they are
             raise
 
     def _update_columns(self, columns: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import pyarrow as pa
 
 from headrace._flight import Connection, GetStream, decode_metadata, encode
-from headrace.columns import Column, as_columns
+from headrace.columns import ColumnPath, as_columns
 from headrace.errors import BadRequest, Error, UnsupportedError
 from headrace.filters import Filter
 from headrace.position import Bound, Position, encode_bound, encode_time
@@ -59,7 +59,7 @@ class ScanSpec:
     """
 
     table: str
-    columns: Sequence[Column] | None = None
+    columns: Sequence[ColumnPath] | None = None
     filter: Filter | str | None = None
     start: Bound = "earliest"
     stop: Bound = "now"

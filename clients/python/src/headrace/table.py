@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from headrace._flight import Connection, decode_schema
 from headrace.casting import Caster
-from headrace.columns import Column, as_columns, find_column
+from headrace.columns import ColumnPath, as_columns, find_column
 from headrace.convert import Rows
 from headrace.errors import BadRequest, ColumnNotFound, Error, UnsupportedError
+from headrace.evolve import AddedColumns, ColumnName, ColumnNames, column_changes
 from headrace.groups import Group, GroupInfo, GroupSubscription, list_groups
 from headrace.keyed import KeyedCalls
 from headrace.lookup import LookupStreams
@@ -89,6 +90,11 @@ class Table(KeyedCalls, PartitionCalls):
         return tuple(self._description.get("primary_key") or ())
 
     @property
+    def schema_version(self) -> int:
+        """How often the columns were changed, from 1, as of when the definition was read."""
+        return int(self._description.get("schema_version") or 1)
+
+    @property
     def options(self) -> dict[str, str]:
         """The table options that were set."""
         return dict(self._description.get("options") or {})
@@ -100,7 +106,10 @@ class Table(KeyedCalls, PartitionCalls):
 
     def refresh(self) -> Table:
         """Read the definition again; gives the table itself."""
+        before = self.schema
         self._describe(self._connection.action("DescribeTable", {"table": self.name}))
+        if not before.equals(self.schema):
+            self._lookups.close_idle()  # their answers have the columns of before
         return self
 
     def describe(self) -> dict[str, Any]:
@@ -119,7 +128,7 @@ class Table(KeyedCalls, PartitionCalls):
 
     def scan(
         self,
-        columns: Sequence[Column] | None = None,
+        columns: Sequence[ColumnPath] | None = None,
         filter: Any = None,
         *,
         start: Bound = "earliest",
@@ -183,7 +192,7 @@ class Table(KeyedCalls, PartitionCalls):
 
     def subscribe(
         self,
-        columns: Sequence[Column] | None = None,
+        columns: Sequence[ColumnPath] | None = None,
         filter: Any = None,
         *,
         start: Bound = "latest",
@@ -397,24 +406,72 @@ class Table(KeyedCalls, PartitionCalls):
     # Changing --------------------------------------------------------------------------------
 
     def alter(
-        self, *, options: Mapping[str, str | int] | None = None, buckets: int | None = None
+        self,
+        *,
+        drop_column: ColumnNames = (),
+        rename_column: Mapping[ColumnName, str] | None = None,
+        set_type: Mapping[ColumnName, pa.DataType | str] | None = None,
+        set_nullable: ColumnNames = (),
+        add_column: AddedColumns = (),
+        move_column: Mapping[ColumnName, str | None] | None = None,
+        set_comment: Mapping[str, str] | None = None,
+        set_metadata: Mapping[ColumnName, Mapping[str, str]] | None = None,
+        options: Mapping[str, str | int] | None = None,
+        buckets: int | None = None,
     ) -> Table:
-        """Change the table, all or nothing; gives the table itself.
+        """Change columns, options or the number of buckets, all or nothing; gives the table itself.
+
+        The changes are made in the order of the arguments, and a name is the one that the column
+        has by then: what is dropped or renamed makes room for what is added. Readers and writers
+        go on. A field of a struct is named by a tuple, `("address", "street")`.
 
         Args:
-            options: table options to set.
+            drop_column: a column, or a list of some.
+            rename_column: new names, by name.
+            set_type: wider types, by name, such as `{"age": pa.int64()}`.
+            set_nullable: a column that may hold nulls from now on, or a list of some.
+            add_column: a `Column` or a pyarrow field, or a list of some.
+            move_column: by name, the column that it is put behind; None: it is put first.
+            set_comment: comments, by name.
+            set_metadata: metadata of the field, by name, in place of what it had.
+            options: table options; an empty text sets one back to its default.
             buckets: the number of buckets: 2, 4, 8 … times as many as there are. Readers and
-                writers go on, and no row is moved.
+                writers go on, and no row is moved. It does not go with changes of columns.
+
+        Raises:
+            BadRequest: a rule does not allow a change; the text names it. Nothing is changed.
+            ColumnNotFound: there is no such column. Nothing is changed.
 
         Example:
-            >>> db["web.clicks"].alter(options={"log.ttl": "7d"}).options["log.ttl"]
+            >>> import headrace as hr
+            >>> clicks = db["web.clicks"]
+            >>> clicks.alter(options={"log.ttl": "7d"}).options["log.ttl"]
             '7d'
+            >>> extra = db.create_table("extra", [{"a": 1}])
+            >>> _ = extra.append([{"a": 2}])
+            >>> extra.alter(
+            ...     rename_column={"a": "b"}, add_column=hr.Column("c", pa.string(), default="-")
+            ... ).scan().to_arrow().to_pylist()
+            [{'b': 2, 'c': '-'}]
         """
-        changes: list[Mapping[str, Any]] = [
-            {"set_option": {"name": n, "value": str(value)}} for n, value in (options or {}).items()
+        changes = column_changes(
+            drop_column=drop_column,
+            rename_column=rename_column,
+            set_type=set_type,
+            set_nullable=set_nullable,
+            add_column=add_column,
+            move_column=move_column,
+            set_comment=set_comment,
+            set_metadata=set_metadata,
+        )
+        changes += [
+            {"set_option": {"name": name, "value": str(value)}}
+            for name, value in (options or {}).items()
         ]
         if buckets is not None:
             changes.append({"set_buckets": buckets})
+        if not changes:
+            raise BadRequest("alter() without arguments changes nothing")
         return self._alter(*changes)
 
     def _alter(self, *changes: Mapping[str, Any]) -> Table:
@@ -476,7 +533,9 @@ class Table(KeyedCalls, PartitionCalls):
 
     # Python ----------------------------------------------------------------------------------
 
-    def _choose(self, columns: Sequence[Column] | None) -> tuple[str | tuple[str, ...], ...] | None:
+    def _choose(
+        self, columns: Sequence[ColumnPath] | None
+    ) -> tuple[str | tuple[str, ...], ...] | None:
         """Give the columns that names mean; None stays None.
 
         Raises:
