@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -146,7 +147,8 @@ func TestKillDuringChanges(t *testing.T) {
 	tables := []*evolvingTable{{producer: producer{table: "log", rows: 20}, version: 1}, {producer: producer{table: "keyed", rows: 7}, version: 1}}
 	s.create("log", idSchema, map[string]any{"buckets": 2, "bucket_key": []string{"id"}})
 	s.create("keyed", idSchema, map[string]any{"buckets": 2, "primary_key": []string{"id"}})
-	for kill := 1; kill <= kills && !t.Failed(); kill++ {
+	few := func(p *evolvingTable) bool { return p.version < 4 || p.acked == 0 }
+	for kill := 1; (kill <= kills || kill < 50 && slices.ContainsFunc(tables, few)) && !t.Failed(); kill++ {
 		var running sync.WaitGroup
 		for _, p := range tables {
 			running.Go(func() { _ = p.run(s.client, nil) }) // it ends with the server
@@ -162,8 +164,8 @@ func TestKillDuringChanges(t *testing.T) {
 		}
 	}
 	for _, p := range tables {
-		t.Logf("table %s: %d kills, schema version %d, %d rows", p.table, kills, p.version, p.acked*p.rows)
-		if p.version < 4 || p.acked == 0 {
+		t.Logf("table %s: at least %d kills, schema version %d, %d rows", p.table, kills, p.version, p.acked*p.rows)
+		if few(p) {
 			t.Errorf("table %s came to version %d and %d batches: nothing was tried", p.table, p.version, p.acked)
 		}
 	}
