@@ -70,6 +70,10 @@ test-python: build venv ## run the tests of the Python client, and the examples 
 race: build ## run all Go tests under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
 
+.PHONY: crash
+crash: ## crash in every way at each call to the disk, where the tests draw one way a call
+	$(GO) test -count=1 -timeout 60m -run Crash ./internal/engine -exhaustive
+
 .PHONY: check
 check: venv ## formatting, vet, staticcheck, shape of the code, ruff, mypy
 	@unformatted="$$(find . -name '*.go' -not -path './build/*' -print0 | xargs -0 gofmt -l)"; \

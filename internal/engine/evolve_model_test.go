@@ -49,8 +49,10 @@ type evolvingLookup struct {
 }
 
 func TestEvolvingModel(t *testing.T) {
+	t.Parallel()
 	for _, keyed := range []bool{false, true} {
 		t.Run(fmt.Sprint("keyed ", keyed), func(t *testing.T) {
+			t.Parallel()
 			rapid.Check(t, func(r *rapid.T) {
 				m := &evolvingMachine{t: t, files: vfs.NewMem(vfs.MemOptions{}), keyed: keyed, initial: map[int32]any{}, state: map[int]evolvingRow{}}
 				m.open()

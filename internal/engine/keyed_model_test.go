@@ -149,8 +149,10 @@ func (f keyedForm) randomRequest(random *rand.Rand, rowsMax int) keyedRequest {
 // TestKeyedModel compares tables of every kind with a map, over restarts, kills, power cuts and
 // maintenance; plans that were made on the way keep what they have seen.
 func TestKeyedModel(t *testing.T) {
+	t.Parallel()
 	for _, form := range keyedForms {
 		t.Run(form.name, func(t *testing.T) {
+			t.Parallel()
 			rapid.Check(t, func(r *rapid.T) {
 				m := &keyedMachine{t: t, form: form, mem: vfs.NewMem(vfs.MemOptions{}), state: keyedState{}}
 				m.random = rand.New(rand.NewPCG(rapid.Uint64().Draw(r, "seed"), 0))

@@ -176,8 +176,10 @@ func (m *partedMachine) check(r *rapid.T) {
 
 // TestPartitionModel compares a partitioned table with maps in memory.
 func TestPartitionModel(t *testing.T) {
+	t.Parallel()
 	for _, keyed := range []bool{false, true} {
 		t.Run(fmt.Sprint("keyed ", keyed), func(t *testing.T) {
+			t.Parallel()
 			rapid.Check(t, func(r *rapid.T) {
 				m := &partedMachine{t: t, mem: vfs.NewMem(vfs.MemOptions{}), keyed: keyed, content: map[string]map[int64]partedRow{}}
 				m.e = open(t, m.options())
