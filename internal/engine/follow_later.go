@@ -10,18 +10,18 @@ import (
 type laterBuckets struct {
 	pruner *pruner // nil in a table without partitions
 	kind   LaterBuckets
-	// next is the number from which on buckets were not seen. routed is the routing and added the counter of the
-	// table's partitions then.
-	next   int32
+	// seen are the buckets that are known, by number. routed is the routing, in a table without partitions, and
+	// added the counter of the table's partitions then.
+	seen   seen
 	routed *routing
 	added  int64
 }
 
 // newLaterBuckets gives nil for a scan that does not read buckets that appear.
 func (t *table) newLaterBuckets(scan Scan, schema *tableSchema, next int32) (later *laterBuckets, err error) {
-	later = &laterBuckets{kind: scan.Later, next: next, added: -1}
+	later = &laterBuckets{kind: scan.Later, seen: seen{next, -1}, added: -1}
 	if scan.LaterFrom > 0 {
-		later.next = scan.LaterFrom
+		later.seen.next = scan.LaterFrom
 	}
 	if later.kind == LaterDefault && (scan.Buckets == nil || scan.LaterFrom > 0) {
 		later.kind = LaterAll
@@ -71,31 +71,34 @@ func (r *Reader) addLater() error {
 
 // look gives the buckets that may have appeared since it was called last, ascending.
 func (l *laterBuckets) look(t *table) []int32 {
-	routed, next := t.routing(), t.definition.Load().Buckets
-	if t.partitions == nil {
-		if l.routed == routed {
-			return nil
-		}
-		l.routed = routed
-		var numbers []int32
-		for number := l.next; number < next; number++ {
-			numbers = append(numbers, number)
-		}
-		l.next = max(l.next, next)
-		return numbers
+	if t.partitions != nil {
+		return l.lookInPartitions(t)
 	}
-	added := t.partitions.added.Load()
-	if l.routed == routed && l.added == added {
+	routed, next := t.routing(), t.definition.Load().Buckets
+	if l.routed == routed {
 		return nil
 	}
-	next = t.partitions.next()
-	list := t.partitions.behind(l.next)
-	if l.routed != routed { // also partitions that are older have got buckets
-		list = t.partitions.all()
+	l.routed = routed
+	var numbers []int32
+	for number := l.seen.next; number < next; number++ {
+		numbers = append(numbers, number)
 	}
+	l.seen.next = max(l.seen.next, next)
+	return numbers
+}
+
+// lookInPartitions is look for a table with partitions.
+func (l *laterBuckets) lookInPartitions(t *table) []int32 {
+	added := t.partitions.added.Load() // before looking: what is added meanwhile is looked at next time
+	if l.added == added {
+		return nil
+	}
+	list, now := t.partitions.behind(l.seen)
+	first := l.seen.next
+	l.added, l.seen = added, now
 	list = slices.DeleteFunc(list, func(x *partition) bool { return !l.pruner.keeps(x) })
-	numbers := slices.DeleteFunc(bucketsOf(list), func(number int32) bool { return number < l.next })
-	l.routed, l.added, l.next = routed, added, max(l.next, next)
+	numbers := slices.DeleteFunc(bucketsOf(list), func(number int32) bool { return number < first || number >= now.next })
+	t.routing() // waits until buckets that are being made can be read
 	return numbers
 }
 

@@ -331,6 +331,7 @@ func (g *growth) show() error {
 		t.routed.Store(nil)
 	}
 	if t.partitions != nil {
+		t.definition.Store(g.definition) // whoever finds a bucket there knows where it split
 		g.showPartitions()
 	}
 	for parent := range g.children {

@@ -80,6 +80,7 @@ func (g *growth) showPartitions() {
 	for _, x := range g.partitions {
 		p.place(x.partition, x.list)
 	}
+	p.grown++
 	p.added.Add(1)
 }
 

@@ -23,7 +23,9 @@ type partitions struct {
 	// ledger is the file that they stand in; nil until it is opened. It is the committer's.
 	ledger *ledger
 
-	// added grows when a partition is made, so that followers look again.
+	// grown counts how often the partitions have got buckets; guarded by mu.
+	grown int64
+	// added grows when buckets are added, so that followers look again.
 	added atomic.Int64
 
 	mu sync.RWMutex
@@ -120,15 +122,25 @@ func (p *partitions) all() []*partition {
 	return slices.Clone(p.order)
 }
 
-// behind gives the partitions with a bucket numbered from first on.
-func (p *partitions) behind(first int32) []*partition {
+// seen is what of the partitions somebody knows: all buckets numbered below next, of partitions that had grown so
+// many times.
+type seen struct {
+	next  int32
+	grown int64
+}
+
+// behind gives partitions, among them all with a bucket that was not seen, and what is seen with them.
+func (p *partitions) behind(before seen) ([]*partition, seen) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	from := len(p.order)
-	for from > 0 && p.order[from-1].numbers()[0] >= first {
-		from--
+	from := 0
+	if p.grown == before.grown { // else older partitions have got buckets too
+		from = len(p.order)
+		for from > 0 && p.order[from-1].numbers()[0] >= before.next {
+			from--
+		}
 	}
-	return slices.Clone(p.order[from:])
+	return slices.Clone(p.order[from:]), seen{max(before.next, p.nextBucket), p.grown}
 }
 
 // of gives the partition that a bucket belongs to, also a dropped one whose files are there; nil if there is
