@@ -156,11 +156,11 @@ func TestListeningBeyondThisMachine(t *testing.T) {
 	certificate, key, roots := makeCertificate(t, dir)
 	tokens := filepath.Join(dir, "tokens")
 	writeTokens(t, tokens, "hrt_only")
-	_, port, err := net.SplitHostPort(freeAddress(t))
+	s := launch(t, data, "--listen", "0.0.0.0:0", "--tls-cert", certificate, "--tls-key", key, "--token-file", tokens)
+	_, port, err := net.SplitHostPort(s.listening())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := launch(t, data, "--listen", "0.0.0.0:"+port, "--tls-cert", certificate, "--tls-key", key, "--token-file", tokens)
 	s.address = "127.0.0.1:" + port
 	encrypted := credentials.NewTLS(&tls.Config{RootCAs: roots})
 	s.connect(grpc.WithTransportCredentials(encrypted), grpc.WithPerRPCCredentials(bearer("hrt_only")))

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,7 +43,8 @@ var executable = sync.OnceValues(func() (string, error) {
 type server struct {
 	t       testing.TB
 	data    string
-	address string
+	address string // empty until connect
+	logged  int64  // bytes of the log of processes before
 	process *exec.Cmd
 	client  flight.Client
 }
@@ -62,14 +63,17 @@ func launch(t testing.TB, data string, flags ...string) *server {
 	if err != nil {
 		t.Fatalf("build the server: %v", err)
 	}
-	s := &server{t: t, data: data, address: freeAddress(t)}
-	arguments := append([]string{"serve", "--data", data, "--listen", s.address, "--admin", freeAddress(t)}, flags...)
+	s := &server{t: t, data: data}
+	arguments := append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)
 	s.process = exec.Command(path, arguments...)
 	log, err := os.OpenFile(data+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
+	if s.logged, err = log.Seek(0, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
 	s.process.Stdout, s.process.Stderr = log, log
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
@@ -94,11 +98,29 @@ func (s *server) dial(options ...grpc.DialOption) flight.Client {
 // connect waits for the server to answer.
 func (s *server) connect(options ...grpc.DialOption) {
 	s.t.Helper()
+	if s.address == "" {
+		s.address = s.listening()
+	}
 	s.client = s.dial(options...)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if _, err := s.tryAction(ctx, "ServerInfo", map[string]any{}, grpc.WaitForReady(true)); err != nil {
 		s.t.Fatalf("the server does not answer: %v\n%s", err, s.log())
+	}
+}
+
+var listenLine = regexp.MustCompile(`listen +grpc\S*://(\S+)\n`)
+
+// listening waits until the process says where it listens.
+func (s *server) listening() string {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if found := listenLine.FindStringSubmatch(s.log()[s.logged:]); found != nil {
+			return found[1]
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the server does not listen:\n%s", s.log())
+		}
 	}
 }
 
@@ -109,16 +131,6 @@ func (s *server) log() string {
 		return err.Error()
 	}
 	return string(log)
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // kill ends the process without a warning.

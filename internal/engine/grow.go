@@ -330,13 +330,7 @@ func (g *growth) show() error {
 		defer t.keyed.publishing.Unlock()
 		t.routed.Store(nil)
 	}
-	if t.partitions != nil {
-		t.definition.Store(g.definition) // whoever finds a bucket there knows where it split
-		g.showPartitions()
-	}
-	for parent := range g.children {
-		g.showParts(parent)
-	}
+	g.showBuckets()
 	for _, b := range t.opened() {
 		if !t.isHome(b.number) {
 			b.Seal() // the next segment tells where the bucket has split
@@ -348,11 +342,24 @@ func (g *growth) show() error {
 	return err
 }
 
-// showParts puts a bucket of a primary-key table and those that split from it in place.
-func (g *growth) showParts(parent int32) {
+// showBuckets makes the new buckets known, and puts those of a primary-key table in place: whoever learns of one
+// finds it there, and where it split.
+func (g *growth) showBuckets() {
 	t := g.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.partitions != nil {
+		t.definition.Store(g.definition)
+		g.showPartitions()
+	}
+	for parent := range g.children {
+		g.showParts(parent)
+	}
+}
+
+// showParts puts a bucket of a primary-key table and those that split from it in place. The table's mu is held.
+func (g *growth) showParts(parent int32) {
+	t := g.table
 	b := t.buckets[parent]
 	b.indexed = -1
 	for i, state := range g.divisions[parent].Apply() {
