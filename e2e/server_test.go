@@ -114,11 +114,15 @@ var listenLine = regexp.MustCompile(`listen +grpc\S*://(\S+)\n`)
 // listening waits until the process says where it listens.
 func (s *server) listening() string {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	again, late := time.NewTicker(2*time.Millisecond), time.After(30*time.Second)
+	defer again.Stop()
+	for {
 		if found := listenLine.FindStringSubmatch(s.log()[s.logged:]); found != nil {
 			return found[1]
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-again.C:
+		case <-late:
 			s.t.Fatalf("the server does not listen:\n%s", s.log())
 		}
 	}

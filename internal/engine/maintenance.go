@@ -230,7 +230,7 @@ func (e *Engine) writeSnapshots(ctx context.Context, snapshots map[*table]*produ
 	var errs []error
 	for t, snapshot := range snapshots {
 		if t.err() == nil {
-			errs = append(errs, writeCatalogFile(e.options.FS, t.dir(), producersFile, snapshot))
+			errs = append(errs, t.producers.write(snapshot))
 		}
 	}
 	return errors.Join(errs...)

@@ -29,6 +29,10 @@ type producers struct {
 	mu     sync.Mutex
 	loaded bool                 // guarded by mu
 	byName map[string]*producer // guarded by mu
+	taken  int64                // snapshots that were taken; guarded by mu
+
+	writing sync.Mutex
+	written int64 // which of them is in the file; guarded by writing
 }
 
 // producer is the state of one producer of a table.

@@ -50,6 +50,7 @@ type producersRecord struct {
 	Format    int              `json:"format"`
 	Offsets   model.Offsets    `json:"offsets"`
 	Producers []producerRecord `json:"producers"`
+	taken     int64            // its place among the snapshots of this process
 }
 
 type producerRecord struct {
@@ -82,7 +83,8 @@ func (p *producers) snapshot(offsets model.Offsets) *producersRecord {
 	if !p.loaded {
 		return nil
 	}
-	record := &producersRecord{Format: catalogFormat, Offsets: offsets}
+	p.taken++
+	record := &producersRecord{Format: catalogFormat, Offsets: offsets, taken: p.taken}
 	for _, name := range slices.Sorted(maps.Keys(p.byName)) {
 		state := p.byName[name]
 		entry := producerRecord{Name: name, Epoch: state.epoch, Last: state.last, Seen: state.seen}
@@ -97,6 +99,21 @@ func (p *producers) snapshot(offsets model.Offsets) *producersRecord {
 		record.Producers = append(record.Producers, entry)
 	}
 	return record
+}
+
+// write replaces the file by a snapshot, unless that has a later one: the rows behind an older one may be gone, with
+// the partition that they were in.
+func (p *producers) write(snapshot *producersRecord) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if snapshot.taken < p.written {
+		return nil
+	}
+	if err := writeCatalogFile(p.table.engine.options.FS, p.table.dir(), producersFile, snapshot); err != nil {
+		return err
+	}
+	p.written = snapshot.taken
+	return nil
 }
 
 func rangesRecord(ranges []bucketRange) [][3]int64 {
