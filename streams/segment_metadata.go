@@ -120,9 +120,7 @@ func (h *segmentHead) metadata() (arrow.Metadata, error) {
 	if h.partition != nil {
 		entries = append(entries, metadataEntry{keyPartition, h.partition})
 	}
-	evolved, err := evolutionEntries(t)
-	errs = append(errs, err)
-	for _, entry := range append(entries, evolved...) {
+	for _, entry := range append(entries, evolutionEntries(t)...) {
 		text, plain := entry.value.(string)
 		if !plain {
 			encoded, err := json.Marshal(entry.value)

@@ -17,19 +17,19 @@ type versionRecord struct {
 }
 
 // evolutionEntries are the entries of a table with nested fields, or whose schema was changed.
-func evolutionEntries(t *model.Table) (entries []metadataEntry, err error) {
+func evolutionEntries(t *model.Table) (entries []metadataEntry) {
 	if len(t.NestedIDs) > 0 {
 		entries = append(entries, metadataEntry{keyNestedIDs, t.NestedIDs})
 	}
 	if len(t.Versions) == 0 {
-		return entries, nil
+		return entries
 	}
 	records := make([]versionRecord, len(t.Versions))
 	for i, v := range t.Versions {
 		schema := base64.StdEncoding.EncodeToString(arrowipc.EncodeSchema(v.Schema))
 		records[i] = versionRecord{v.Version, schema, v.FieldIDs, v.NestedIDs}
 	}
-	return append(entries, metadataEntry{keyVersions, records}, metadataEntry{keyInitial, t.Initial}), nil
+	return append(entries, metadataEntry{keyVersions, records}, metadataEntry{keyInitial, t.Initial})
 }
 
 // decodeEvolution reads what evolutionEntries wrote.
