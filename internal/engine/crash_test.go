@@ -177,17 +177,24 @@ func checkUndamaged(t *testing.T, what string, files *vfs.Mem) {
 	}
 }
 
-// checkHistory starts a server over what a crash has left and compares.
-func checkHistory(t *testing.T, what string, crashed crash, h *history) {
+// openCrashed starts a server over what a crash has left, in which recovery must find no damage.
+func openCrashed(t *testing.T, what string, files *vfs.Mem) *Engine {
 	t.Helper()
-	e, err := Open(t.Context(), crashOptions(crashed.files))
+	e, err := Open(t.Context(), crashOptions(files))
 	if err != nil {
 		t.Fatalf("%s: open: %v", what, err)
 	}
-	defer closeEngine(t, e)
 	if len(e.recovery.Findings) > 0 {
 		t.Fatalf("%s: findings %v, want none", what, e.recovery.Findings)
 	}
+	return e
+}
+
+// checkHistory starts a server over what a crash has left and compares.
+func checkHistory(t *testing.T, what string, crashed crash, h *history) {
+	t.Helper()
+	e := openCrashed(t, what, crashed.files)
+	defer closeEngine(t, e)
 	for table, sent := range h.sent {
 		if h.acked[table] == 0 && e.catalog.lookup(name(t, table)) == nil {
 			continue

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -74,25 +73,12 @@ type chunkOf struct {
 func readChunks(t testing.TB, e *Engine, scan Scan) []chunkOf {
 	t.Helper()
 	scan.Table, scan.Columns, scan.SystemColumns = name(t, "t"), []string{"id"}, true
-	r, err := e.Scan(t.Context(), scan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
 	var chunks []chunkOf
-	for {
-		chunk, err := r.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			return chunks
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	eachChunk(t, e, scan, func(schema []byte, chunk Chunk) {
 		c := chunkOf{
 			bucket: chunk.Bucket, offset: chunk.Offset, next: chunk.Next, number: chunk.Rows, end: chunk.End, position: chunk.Position,
 		}
-		cells := cellsOf(t, decodeRecord(t, r.SchemaMessage(), chunk.Message))
-		for _, cell := range cells {
+		for _, cell := range cellsOf(t, decodeRecord(t, schema, chunk.Message)) {
 			if cell.bucket != c.bucket || cell.offset < c.offset || cell.offset >= c.next {
 				t.Fatalf("a chunk of bucket %d, offsets %d to %d, has %+v", c.bucket, c.offset, c.next, cell)
 			}
@@ -102,7 +88,8 @@ func readChunks(t testing.TB, e *Engine, scan Scan) []chunkOf {
 			t.Fatalf("a chunk of %d rows has %d", c.number, len(c.rows))
 		}
 		chunks = append(chunks, c)
-	}
+	})
+	return chunks
 }
 
 // idsOf gives the ids of all chunks.
@@ -209,21 +196,8 @@ func checkResumed(t *testing.T, e *Engine, scan Scan, all []row, keep func(row) 
 // mustChunks reads the chunks of a scan; their messages must not be read any more.
 func mustChunks(t testing.TB, e *Engine, scan Scan) (chunks []Chunk) {
 	t.Helper()
-	r, err := e.Scan(t.Context(), scan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for {
-		chunk, err := r.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			return chunks
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		chunks = append(chunks, chunk)
-	}
+	eachChunk(t, e, scan, func(_ []byte, chunk Chunk) { chunks = append(chunks, chunk) })
+	return chunks
 }
 
 // cellConditions are predicates on rows of keyedSchema, and on changes of them.
@@ -315,24 +289,12 @@ func TestFilteredViews(t *testing.T) {
 }
 
 // filteredCells is readCells for scans whose chunks may go on behind their rows.
-func filteredCells(t testing.TB, e *Engine, scan Scan) []cell {
+func filteredCells(t testing.TB, e *Engine, scan Scan) (all []cell) {
 	t.Helper()
-	r, err := e.Scan(t.Context(), scan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	var all []cell
-	for {
-		chunk, err := r.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, cellsOf(t, decodeRecord(t, r.SchemaMessage(), chunk.Message))...)
-	}
+	eachChunk(t, e, scan, func(schema []byte, chunk Chunk) {
+		all = append(all, cellsOf(t, decodeRecord(t, schema, chunk.Message))...)
+	})
+	return all
 }
 
 // checkFilteredPairs wants the pairs of which one side is kept.

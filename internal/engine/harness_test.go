@@ -224,3 +224,24 @@ func int64Bytes(b []byte) []int64 {
 
 // pass lets time pass in a bubble of synctest.
 func pass(d time.Duration) { <-time.After(d) }
+
+// eachChunk reads a scan to its end. visit gets the schema message and each chunk, also the last one, which has no
+// rows.
+func eachChunk(t testing.TB, e *Engine, scan Scan, visit func(schema []byte, chunk Chunk)) {
+	t.Helper()
+	r, err := e.Scan(t.Context(), scan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		chunk, err := r.Next(t.Context())
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		visit(r.SchemaMessage(), chunk)
+	}
+}

@@ -139,14 +139,8 @@ func partedWorkload(t *testing.T, files vfs.FS, keyed bool) (before, after parte
 
 func checkParted(t *testing.T, what string, files *vfs.Mem, before, after partedContent) {
 	t.Helper()
-	e, err := Open(t.Context(), crashOptions(files))
-	if err != nil {
-		t.Fatalf("%s: open: %v", what, err)
-	}
+	e := openCrashed(t, what, files)
 	defer closeEngine(t, e)
-	if len(e.recovery.Findings) > 0 {
-		t.Fatalf("%s: findings %v, want none", what, e.recovery.Findings)
-	}
 	got := partedContent{}
 	for _, country := range countriesOf(t, e, "t") {
 		got[country] = nil
