@@ -7,7 +7,7 @@ import (
 	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/float16"
+	"github.com/x448/float16"
 )
 
 // numberKind is how the bytes of a value are to be read as a number.
@@ -186,7 +186,7 @@ func loadFloat(value []byte) float64 {
 	case 4:
 		return float64(math.Float32frombits(binary.LittleEndian.Uint32(value)))
 	}
-	return float64(float16.FromBits(binary.LittleEndian.Uint16(value)).Float32())
+	return float64(float16.Frombits(binary.LittleEndian.Uint16(value)).Float32())
 }
 
 // appendFloat appends v as a float of width bytes. One operation on two floats of less than 8 bytes,
@@ -198,5 +198,5 @@ func appendFloat(dst []byte, v float64, width int) []byte {
 	case 4:
 		return binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(v)))
 	}
-	return binary.LittleEndian.AppendUint16(dst, float16.New(float32(v)).Uint16())
+	return binary.LittleEndian.AppendUint16(dst, float16.Fromfloat32(float32(v)).Bits())
 }

@@ -97,6 +97,7 @@ func TestAggregateFunctions(t *testing.T) {
 		{"sum", arrow.PrimitiveTypes.Uint16, "65535 2 ~2", "65535 1 65535"},
 		{"sum", arrow.PrimitiveTypes.Float32, "0.5 0.25 ~0.5", "0.5 0.75 0.25"},
 		{"sum", arrow.FixedWidthTypes.Float16, "0.5 0.25", "0.5 0.75"},
+		{"sum", arrow.FixedWidthTypes.Float16, "2048 3", "2048 2052"},
 		{"sum", decimal, `"99.9" "0.1" ~"0.1" "-99.9"`, "99.9 -99.9 99.9 0"},
 		{"sum", &arrow.Decimal32Type{Precision: 9}, `"5" ~"8" "1"`, "5 -3 -2"},
 		{"sum", arrow.FixedWidthTypes.Duration_s, `7 8`, "7s 15s"},

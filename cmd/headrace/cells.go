@@ -140,7 +140,7 @@ func numberCells(values arrow.Array) cellAppender {
 func fractionCells(values arrow.Array) cellAppender {
 	switch a := values.(type) {
 	case *array.Float16:
-		return func(dst []byte, row int) []byte { return appendFloat(dst, float64(a.Value(row).Float32()), 32) }
+		return func(dst []byte, row int) []byte { return appendFloat(dst, halfValue(a.Value(row)), 32) }
 	case *array.Float32:
 		return func(dst []byte, row int) []byte { return appendFloat(dst, float64(a.Value(row)), 32) }
 	case *array.Float64:

@@ -149,6 +149,8 @@ func appendText(builder array.Builder, text string) (err error) {
 		return appendText(b.Builder, text)
 	case *extensions.Bool8Builder:
 		return appendText(b.Builder, text)
+	case *array.Float16Builder:
+		return appendHalf(b, text)
 	}
 	if _, nested := storage(builder.Type()).(arrow.NestedType); nested {
 		return unmarshal(builder, []byte("["+text+"]"))

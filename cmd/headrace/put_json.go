@@ -238,6 +238,9 @@ func unmarshal(builder array.Builder, values []byte) (err error) {
 			err = fmt.Errorf("%v", fault)
 		}
 	}()
+	if halves, ok := builder.(*array.Float16Builder); ok {
+		return unmarshalHalves(halves, values)
+	}
 	return builder.UnmarshalJSON(values)
 }
 

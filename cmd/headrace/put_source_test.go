@@ -99,9 +99,19 @@ func TestTextSources(t *testing.T) {
 			format: "jsonl", text: `{"b":"x","a":9007199254740993}` + "\n{}\n", table: "a int64 not null, b string, c double not null",
 			schema: "b string, a int64", rows: `{"b":"x","a":9007199254740993}` + "\n" + `{"b":null,"a":null}` + "\n",
 		},
-		"JSON twice on a line":    {format: "jsonl", text: `{"a":1} {"a":2}`, schema: "a int64", rows: "error: object 1: something stands behind"},
-		"a member twice":          {format: "jsonl", text: `{"a":1,"a":2}`, schema: "a int64", rows: `error: object 1: jsontext: duplicate object member name "a"`},
-		"a number that is no int": {format: "jsonl", text: `{"a":1}` + "\n" + `{"a":1.5}`, table: "a int64", schema: "a int64", rows: `error: object 2, column "a"`},
+		"JSON twice on a line": {format: "jsonl", text: `{"a":1} {"a":2}`, schema: "a int64", rows: "error: object 1: something stands behind"},
+		"a member twice":       {format: "jsonl", text: `{"a":1,"a":2}`, schema: "a int64", rows: `error: object 1: jsontext: duplicate object member name "a"`},
+		"half floats in CSV": {
+			format: "csv", text: "a\n0.33\n 6e-8\nNA\n-65519\nInf\n", table: "a halffloat", schema: "a halffloat",
+			rows: `{"a":0.33007812}` + "\n" + `{"a":5.9604645e-08}` + "\n" + `{"a":null}` + "\n" + `{"a":-65504}` + "\n" + `{"a":"Infinity"}` + "\n",
+		},
+		"half floats in JSON": {
+			format: "jsonl", text: `{"a":0.33}` + "\n" + `{"a":6e-8}` + "\n" + `{"a":null}` + "\n" + `{"a":"-Infinity"}` + "\n", table: "a halffloat", schema: "a halffloat",
+			rows: `{"a":0.33007812}` + "\n" + `{"a":5.9604645e-08}` + "\n" + `{"a":null}` + "\n" + `{"a":"-Infinity"}` + "\n",
+		},
+		"too large a half float in CSV":  {format: "csv", text: "a\n1\n65520\n", table: "a halffloat", schema: "a halffloat", rows: `error: row 2, column "a": "65520" is not of type halffloat: the largest is 65504`},
+		"too large a half float in JSON": {format: "jsonl", text: `{"a":1e5}`, table: "a halffloat", schema: "a halffloat", rows: `error: object 1, column "a": 1e5 is not of type halffloat: the largest is 65504`},
+		"a number that is no int":        {format: "jsonl", text: `{"a":1}` + "\n" + `{"a":1.5}`, table: "a int64", schema: "a int64", rows: `error: object 2, column "a"`},
 	} {
 		options := sourceOptions{format: c.format, columns: c.columns, nulls: defaultNulls}
 		if c.table != "" {

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/float16"
+	"github.com/x448/float16"
 )
 
 // numberConversion appends the rows [from, to) of v, as values of another type, to dst; false where one of
@@ -121,7 +121,7 @@ func convertNumbers[S, T number](dst []byte, v *vector, from, to int64) ([]byte,
 func halfTo[T float32 | float64](dst []byte, v *vector, from, to int64) ([]byte, bool) {
 	dst, out := grow[T](dst, to-from)
 	for i, bits := range castSlice[uint16](v.values)[from:to] {
-		out[i] = T(float16.FromBits(bits).Float32())
+		out[i] = T(float16.Frombits(bits).Float32())
 	}
 	return dst, true
 }
@@ -129,8 +129,8 @@ func halfTo[T float32 | float64](dst []byte, v *vector, from, to int64) ([]byte,
 func toHalf[S float32 | float64](dst []byte, v *vector, from, to int64) ([]byte, bool) {
 	dst, out := grow[uint16](dst, to-from)
 	for i, x := range castSlice[S](v.values)[from:to] {
-		half := float16.New(float32(x))
-		out[i] = half.Uint16()
+		half := float16.Fromfloat32(float32(x))
+		out[i] = half.Bits()
 		if S(half.Float32()) != x && x == x && !v.isNull(from+int64(i)) {
 			return dst, false
 		}

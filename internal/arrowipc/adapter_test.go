@@ -337,6 +337,44 @@ func TestAdapterRefuses(t *testing.T) {
 	}
 }
 
+// TestHalvesAreWidenedAndNarrowed goes through all float16, the smallest ones and those that are no number too.
+func TestHalvesAreWidenedAndNarrowed(t *testing.T) {
+	p, half := arrow.PrimitiveTypes, arrow.FixedWidthTypes.Float16
+	column := plainOf(t, arrow.NewSchema([]arrow.Field{field("x halffloat")}, nil), "[]").Layout.top[0]
+	for bits := range 1 << 16 {
+		stored := binary.LittleEndian.AppendUint16(nil, uint16(bits))
+		want := math.Ldexp(float64(bits&0x3ff), -24)
+		switch exponent := bits >> 10 & 0x1f; {
+		case exponent == 0x1f && bits&0x3ff == 0:
+			want = math.Inf(1)
+		case exponent == 0x1f:
+			want = math.NaN()
+		case exponent > 0:
+			want = math.Ldexp(float64(1024+bits&0x3ff), exponent-25)
+		}
+		if bits>>15 == 1 {
+			want = -want
+		}
+		v := vector{column: column, length: 1, values: stored}
+		raw, _ := numbersOf(half, p.Float64)(nil, &v, 0, 1)
+		if got := math.Float64frombits(binary.LittleEndian.Uint64(raw)); math.Float64bits(got) != math.Float64bits(want) && (got == got || want == want) {
+			t.Fatalf("%#04x is %g as a double, want %g", bits, got, want)
+		}
+		v.values = raw
+		back, fits := numbersOf(p.Float64, half)(nil, &v, 0, 1)
+		if !fits || !bytes.Equal(back, stored) && want == want {
+			t.Fatalf("%g goes back to %x, %v, want %x", want, back, fits, stored)
+		}
+		if want != want || math.IsInf(want, 0) {
+			continue
+		}
+		v.values = binary.LittleEndian.AppendUint64(nil, math.Float64bits(math.Nextafter(want, 2e5)))
+		if _, fits := numbersOf(p.Float64, half)(nil, &v, 0, 1); fits {
+			t.Fatalf("what is beside %g fits", want)
+		}
+	}
+}
+
 // TestNotANumberIsNoInteger narrows what is NaN, as floats and as integers.
 func TestNotANumberIsNoInteger(t *testing.T) {
 	column := plainOf(t, arrow.NewSchema([]arrow.Field{field("x double")}, nil), "[]").Layout.top[0]

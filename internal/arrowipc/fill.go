@@ -8,7 +8,9 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	arrowhalf "github.com/apache/arrow-go/v18/arrow/float16"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/x448/float16"
 
 	"github.com/headrace/headrace/internal/model"
 )
@@ -56,7 +58,7 @@ func defaultRow(layout *Layout, field arrow.Field, value any) (row *Batch, err e
 			row, err = nil, fmt.Errorf("%v", r)
 		}
 	}()
-	values, _, err := array.FromJSON(memory.NewGoAllocator(), storageType(field.Type), bytes.NewReader(text))
+	values, err := arrayOfJSON(storageType(field.Type), text)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +67,27 @@ func defaultRow(layout *Layout, field arrow.Field, value any) (row *Batch, err e
 	record := array.NewRecordBatch(schema, []arrow.Array{values}, 1)
 	defer record.Release()
 	return FromRecord(layout, record)
+}
+
+// arrayOfJSON reads a JSON array; the caller releases what it gives. arrow-go cuts float16 off instead of
+// rounding, and loses the smallest ones.
+func arrayOfJSON(t arrow.DataType, text []byte) (arrow.Array, error) {
+	read := t
+	if t.ID() == arrow.FLOAT16 {
+		read = arrow.PrimitiveTypes.Float32
+	}
+	values, _, err := array.FromJSON(memory.NewGoAllocator(), read, bytes.NewReader(text))
+	floats, ok := values.(*array.Float32)
+	if err != nil || !ok || t.ID() != arrow.FLOAT16 {
+		return values, err
+	}
+	defer floats.Release()
+	halves := array.NewFloat16Builder(memory.NewGoAllocator())
+	defer halves.Release()
+	for row := range floats.Len() {
+		halves.Append(arrowhalf.FromBits(float16.Fromfloat32(floats.Value(row)).Bits()))
+	}
+	return halves.NewArray(), nil
 }
 
 // jsonForArrow changes what arrow-go reads in another form than model.CheckDefault gives: timestamps

@@ -16,7 +16,7 @@ func TestDefaultsOfEveryType(t *testing.T) {
 		want     string
 	}{
 		{f.Boolean, true, "true"}, {p.Int8, -3.0, "-3"}, {p.Int64, "9007199254740993", "9007199254740993"},
-		{p.Uint64, "18446744073709551615", "18446744073709551615"}, {f.Float16, 0.5, "0.5"}, {p.Float32, "NaN", "NaN"},
+		{p.Uint64, "18446744073709551615", "18446744073709551615"}, {f.Float16, 0.5, "0.5"}, {f.Float16, 0.33, "0.33007812"}, {f.Float16, 65503.0, "65504"}, {p.Float32, "NaN", "NaN"},
 		{p.Float64, "-Infinity", "-Inf"}, {b.String, "ä", "ä"}, {b.LargeString, "x", "x"},
 		{b.StringView, "more than twelve bytes", "more than twelve bytes"}, {b.Binary, "AQI=", "AQI="},
 		{&arrow.FixedSizeBinaryType{ByteWidth: 2}, "AQI=", "AQI="}, {&arrow.Decimal128Type{Precision: 10, Scale: 2}, "1.50", "1.5"},

@@ -7,7 +7,7 @@ import (
 	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/float16"
+	"github.com/x448/float16"
 )
 
 // order is how the values of a column compare, and so what their bounds are.
@@ -64,7 +64,7 @@ func compareBounds(o order, a, b []byte) int {
 	case uint64Order:
 		return cmp.Compare(le.Uint64(a), le.Uint64(b))
 	case float16Order:
-		return cmp.Compare(float16.FromBits(le.Uint16(a)).Float32(), float16.FromBits(le.Uint16(b)).Float32())
+		return cmp.Compare(float16.Frombits(le.Uint16(a)).Float32(), float16.Frombits(le.Uint16(b)).Float32())
 	case float32Order:
 		return cmp.Compare(math.Float32frombits(le.Uint32(a)), math.Float32frombits(le.Uint32(b)))
 	case float64Order:

@@ -6,7 +6,7 @@ import (
 	"math/bits"
 	"unsafe"
 
-	"github.com/apache/arrow-go/v18/arrow/float16"
+	"github.com/x448/float16"
 )
 
 // summarize fills in the statistics of one column. It appends the bounds to arena.
@@ -193,14 +193,14 @@ func (v *vector) boundHalves(into *ColumnStatistics, arena []byte) []byte {
 	low, high := float32(math.Inf(1)), float32(math.Inf(-1))
 	for from, to := range v.valid {
 		for row := from; row < to; row++ {
-			a := float16.FromBits(binary.LittleEndian.Uint16(v.values[2*row:])).Float32()
+			a := float16.Frombits(binary.LittleEndian.Uint16(v.values[2*row:])).Float32()
 			if a != a {
 				return arena
 			}
 			low, high = min(low, a), max(high, a)
 		}
 	}
-	least, most := float16.New(low).Uint16(), float16.New(high).Uint16()
+	least, most := float16.Fromfloat32(low).Bits(), float16.Fromfloat32(high).Bits()
 	if low == 0 {
 		least = 1 << 15
 	}

@@ -5,7 +5,7 @@ import (
 	"math/big"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/float16"
+	"github.com/x448/float16"
 )
 
 // floatsOf gives the type as floats; nil if it has none.
@@ -34,12 +34,18 @@ func roundFloat(r *big.Rat) float64 {
 // halfMax is the largest float16.
 const halfMax = 65504
 
+// halfLimit is from where on a number is rounded to infinity: in the middle of halfMax and the next power of 2.
+var halfLimit = big.NewRat(65520, 1)
+
 // roundHalf rounds to the nearest float16, ties to even. A float32 has so many more digits that it tells
 // on which side of the middle of two float16 a number lies, except where it falls on the middle itself.
 func roundHalf(r *big.Rat) float64 {
-	value := halfFloat(float16.New(float32(roundFloat(r))).Uint16())
-	if math.IsInf(value, 0) || math.IsNaN(value) {
-		return math.Copysign(math.Inf(1), float64(r.Sign()))
+	value := halfFloat(float16.Fromfloat32(float32(roundFloat(r))).Bits())
+	if math.IsInf(value, 0) {
+		if new(big.Rat).Abs(r).Cmp(halfLimit) < 0 {
+			return math.Copysign(halfMax, value)
+		}
+		return value
 	}
 	best, distance := value, halfDistance(r, value)
 	for _, up := range []bool{false, true} {
@@ -82,7 +88,7 @@ func nextHalf(x float64, up bool) float64 {
 		}
 		return -least
 	}
-	bits := float16.New(float32(x)).Uint16()
+	bits := float16.Fromfloat32(float32(x)).Bits()
 	if up == (x > 0) {
 		bits++
 	} else {

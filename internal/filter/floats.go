@@ -6,7 +6,7 @@ import (
 	"math/bits"
 	"slices"
 
-	"github.com/apache/arrow-go/v18/arrow/float16"
+	"github.com/x448/float16"
 
 	"github.com/headrace/headrace/internal/arrowipc"
 )
@@ -35,8 +35,9 @@ func (t *floatRange) narrow(v *arrowipc.Values, mask []uint64) error {
 	return nil
 }
 
-// halfFloat gives the value of a float16.
-func halfFloat(bits uint16) float64 { return float64(float16.FromBits(bits).Float32()) }
+// halfFloat gives the value of a float16. (That of arrow-go has subnormal ones wrong, and cuts off where it
+// should round.)
+func halfFloat(bits uint16) float64 { return float64(float16.Frombits(bits).Float32()) }
 
 func narrowFloats[F float32 | float64](t *floatRange, values []F, mask []uint64) {
 	// The bounds are values of F: they were rounded to it.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/float16"
 	"pgregory.net/rapid"
 
 	"github.com/headrace/headrace/internal/arrowipc"
@@ -141,14 +140,14 @@ type beyond int
 
 func floatModel(name string, data arrow.DataType, encode func(float64) []byte, round func(text string) (float64, bool)) columnModel {
 	m := columnModel{name: name, data: data}
-	values := []float64{0, math.Copysign(0, -1), 1, -1, 0.5, 0.1, 2, -2.5, math.NaN(), math.Inf(1), math.Inf(-1), 65504, 1e-7}
+	values := []float64{0, math.Copysign(0, -1), 1, -1, 0.5, 0.1, 2, -2.5, math.NaN(), math.Inf(1), math.Inf(-1), 65504, 1e-7, 0x1p-24, -0x1.ff8p-15}
 	m.value = func(t *rapid.T) ([]byte, cell) {
 		raw := encode(rapid.SampledFrom(values).Draw(t, "value"))
 		return raw, floatOfBytes(raw)
 	}
 	m.literal = func(t *rapid.T) (Literal, cell) {
 		text := rapid.SampledFrom([]string{
-			"0", "-0.0", "1", "-1", "0.5", "0.1", "0.1000001", "2", "-2.5", "NaN", "Infinity", "-Infinity", "65504", "65519", "65520", "1e39", "-1e39", "1e309", "-1e309", "1e-400", "1e-7",
+			"0", "-0.0", "1", "-1", "0.5", "0.1", "0.1000001", "2", "-2.5", "NaN", "Infinity", "-Infinity", "65504", "65519", "65519.9999999999", "-65520", "65520", "6e-8", "3e-8", "1e39", "-1e39", "1e309", "-1e309", "1e-400", "1e-7",
 		}).Draw(t, "literal")
 		if isWord(text) {
 			value, _ := strconv.ParseFloat(text, 64)
@@ -171,12 +170,32 @@ func parseRounded(bits int) func(string) (float64, bool) {
 	}
 }
 
+// halves are all float16, by their bits.
+var halves = func() (values [1 << 16]float64) {
+	for bits := range values {
+		fraction, exponent := float64(bits&0x3ff), bits>>10&0x1f
+		switch {
+		case exponent == 0x1f && fraction > 0:
+			values[bits] = math.NaN()
+		case exponent == 0x1f:
+			values[bits] = math.Inf(1)
+		case exponent == 0:
+			values[bits] = math.Ldexp(fraction, -24)
+		default:
+			values[bits] = math.Ldexp(1024+fraction, exponent-25)
+		}
+		if bits>>15 == 1 {
+			values[bits] = -values[bits]
+		}
+	}
+	return values
+}()
+
 // roundHalfSlowly looks at every float16.
 func roundHalfSlowly(text string) (float64, bool) {
 	wanted, _ := new(big.Rat).SetString(text)
 	best, distance := math.Inf(1), new(big.Rat)
-	for bits := range 1 << 16 {
-		value := halfFloat(uint16(bits))
+	for bits, value := range halves {
 		if math.IsInf(value, 0) || math.IsNaN(value) {
 			continue
 		}
@@ -239,7 +258,14 @@ func encodeFloat(x float64) []byte {
 	return storedBytes(new(big.Int).SetUint64(uint64(math.Float32bits(float32(x)))), 4)
 }
 func encodeHalf(x float64) []byte {
-	return storedBytes(new(big.Int).SetUint64(uint64(float16.New(float32(x)).Uint16())), 2)
+	bits := slices.IndexFunc(halves[:], func(value float64) bool {
+		return math.Signbit(value) == math.Signbit(x) && (value == x || value != value && x != x)
+	})
+	if bits < 0 {
+		value, _ := roundHalfSlowly(strconv.FormatFloat(x, 'g', -1, 64))
+		return encodeHalf(value)
+	}
+	return storedBytes(big.NewInt(int64(bits)), 2)
 }
 
 // columnModels are all types whose values are compared.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/float16"
+	"github.com/x448/float16"
 )
 
 // FormatValue gives a value that is not null in the form of CheckDefault. value are its bytes: of fixed
@@ -81,7 +81,7 @@ func floatValue(value []byte) any {
 	var number float64
 	switch len(value) {
 	case 2:
-		number = float64(float16.FromBits(binary.LittleEndian.Uint16(value)).Float32())
+		number = float64(float16.Frombits(binary.LittleEndian.Uint16(value)).Float32())
 	case 4:
 		number = float64(math.Float32frombits(binary.LittleEndian.Uint32(value)))
 	default:
