@@ -351,8 +351,11 @@ func (c *Cold) Close() error {
 	defer c.forget()
 	c.retiring.Lock()
 	defer c.retiring.Unlock()
+	if err := c.failure.cause(); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
-	go func() { // left behind only where the library hangs after it has failed
+	go func() { // left behind only where the library hangs because it fails now
 		c.readers.Wait()
 		done <- c.protect("closing", c.db.Close)
 	}()
