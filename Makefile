@@ -15,6 +15,11 @@ CLIENT := clients/python
 # Tests that start a server of their own take this one.
 export HEADRACE_BIN := $(abspath $(BIN))
 
+# Random tests draw the same values in every run of `make test`, so that it fails because of a change or not
+# at all; `make soak` has them draw others, ROUNDS times.
+export RAPID_SEED ?= 1
+ROUNDS ?= 10
+
 # Packages whose tests run goroutines against one another: `make test` runs these under the race
 # detector too, in short form, where there is a C compiler.
 RACE_PACKAGES := ./internal/vfs/... ./streams/... ./replication/... ./pkstore/... ./internal/engine/... ./flightsrv/...
@@ -73,6 +78,10 @@ race: build ## run all Go tests under the race detector; needs a C compiler
 .PHONY: crash
 crash: ## crash in every way at each call to the disk, where the tests draw one way a call
 	$(GO) test -count=1 -timeout 60m -run Crash ./internal/engine -exhaustive
+
+.PHONY: soak
+soak: ## run the tests that draw at random with other values, ROUNDS (10) times
+	for round in $$(seq $(ROUNDS)); do RAPID_SEED=0 $(GO) test -count=1 -timeout 30m ./internal/... ./pkstore ./streams || exit 1; done
 
 .PHONY: check
 check: venv ## formatting, vet, staticcheck, shape of the code, ruff, mypy
