@@ -150,7 +150,8 @@
 // asked for; VerifyExtent, Rewrite and CheckSegment check every byte.
 //
 // Rewrite may compress buffers, each on its own, as Arrow has it: its plain length, then a frame; −1 and
-// the plain bytes where it does not shrink. A batch that shrinks by less than a sixteenth stays plain.
+// the plain bytes where it shrinks by less than an eighth. A batch that shrinks by less than a sixteenth
+// stays plain.
 //
 // Retain removes the oldest segment durably before the next one. Rewrite writes another file, syncs
 // it, renames it over the old one and syncs the folder. A segment that was rewritten stands for every

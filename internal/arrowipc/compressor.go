@@ -53,8 +53,12 @@ func NewCompressor(codec Codec, level int) (*Compressor, error) {
 	return c, nil
 }
 
+// gainMin is the share of a buffer, 1/gainMin, by which it has to shrink: every reader pays for its
+// decompression, and many floats would shrink by a twentieth.
+const gainMin = 8
+
 // Compress gives a plain batch with every buffer compressed, in a body of its own, which the caller
-// releases. A buffer that would not shrink is stored plainly.
+// releases. A buffer that would shrink by less than an eighth is stored plainly.
 func (c *Compressor) Compress(plain *Batch) (*Batch, error) {
 	if plain.Codec != NoCodec {
 		return nil, errors.New("compressing a batch: it is compressed")
@@ -97,7 +101,7 @@ func (c *Compressor) add(plain []byte) error {
 			return err
 		}
 	}
-	if len(c.frames.bytes)-begin >= len(plain)+compressedPrefix {
+	if len(c.frames.bytes)-begin > len(plain)-len(plain)/gainMin {
 		c.frames.bytes = append(append(c.frames.bytes[:begin], notCompressed[:]...), plain...)
 	}
 	return nil
