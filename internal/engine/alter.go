@@ -99,11 +99,7 @@ func (e *Engine) AlterTable(ctx context.Context, name model.TableName, expect Ex
 		return nil, err
 	}
 	if next.definition.Buckets != definition.Buckets {
-		if next.definition.SchemaVersion != definition.SchemaVersion {
-			return nil, model.Errorf(model.BadRequest, "the number of buckets and columns cannot be changed at once").
-				WithRemedy("Change the one, and then the other")
-		}
-		return e.grow(ctx, t, next.definition)
+		return e.grow(ctx, t, next)
 	}
 	// The committer must see one level, and one schema, for all rows that are on their way.
 	err = e.control(ctx, func() error {

@@ -14,6 +14,26 @@ import (
 // buckets are read. It is for the committer, when everything is published. Streams go on with the version
 // that they were opened with. After an error the table is in memory as it was.
 func (t *table) evolve(next *tableSchema) error {
+	defer t.lockStates()()
+	return t.evolveLocked(next)
+}
+
+// lockStates keeps others from opening buckets, and from publishing and fixing their states, until unlock.
+func (t *table) lockStates() (unlock func()) {
+	if t.keyed == nil {
+		t.mu.Lock()
+		return t.mu.Unlock
+	}
+	t.keyed.publishing.Lock()
+	t.mu.Lock()
+	return func() {
+		t.mu.Unlock()
+		t.keyed.publishing.Unlock()
+	}
+}
+
+// evolveLocked is evolve for who has locked what lockStates locks.
+func (t *table) evolveLocked(next *tableSchema) error {
 	return t.evolving(next, func(shape *partitionShape, all []*evolvingBucket) {
 		for _, evolving := range all {
 			evolving.apply()
@@ -28,6 +48,7 @@ func (t *table) evolve(next *tableSchema) error {
 
 // tryEvolve does all of evolve that may fail, and leaves the table as it is.
 func (t *table) tryEvolve(next *tableSchema) error {
+	defer t.lockStates()()
 	return t.evolving(next, func(_ *partitionShape, all []*evolvingBucket) {
 		for _, evolving := range all {
 			evolving.state.Cancel()
@@ -35,14 +56,9 @@ func (t *table) tryEvolve(next *tableSchema) error {
 	})
 }
 
-// evolving prepares what evolve needs for then; shape is nil in a table without partitions.
+// evolving prepares what evolve needs for then; shape is nil in a table without partitions. What lockStates locks is
+// locked.
 func (t *table) evolving(next *tableSchema, then func(shape *partitionShape, all []*evolvingBucket)) (err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.keyed != nil {
-		t.keyed.publishing.Lock()
-		defer t.keyed.publishing.Unlock()
-	}
 	var shape *partitionShape
 	if t.partitions != nil {
 		if shape, err = newPartitionShape(next.layout, next.definition); err != nil {

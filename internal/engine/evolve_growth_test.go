@@ -11,16 +11,19 @@ import (
 	"github.com/headrace/headrace/internal/vfs"
 )
 
+// evolvingForms are the forms of tables with the columns id, day and some more.
+var evolvingForms = map[string]CreateTable{
+	"log":              {BucketKey: []string{"id"}},
+	"keyed":            {PrimaryKey: []string{"id", "day"}, BucketKey: []string{"id"}},
+	"partitions":       {BucketKey: []string{"id"}, PartitionBy: []string{"day"}},
+	"keyed partitions": {PrimaryKey: []string{"id", "day"}, BucketKey: []string{"id"}, PartitionBy: []string{"day"}},
+}
+
 // TestColumnsOfATableThatGrows changes columns, that of the bucket key too, and the number of buckets by turns, while
 // one stream that was opened before goes on.
 func TestColumnsOfATableThatGrows(t *testing.T) {
 	const columns = "id int64 not null, day string not null, a int8"
-	for what, request := range map[string]CreateTable{
-		"log":              {BucketKey: []string{"id"}},
-		"keyed":            {PrimaryKey: []string{"id", "day"}, BucketKey: []string{"id"}},
-		"partitions":       {BucketKey: []string{"id"}, PartitionBy: []string{"day"}},
-		"keyed partitions": {PrimaryKey: []string{"id", "day"}, BucketKey: []string{"id"}, PartitionBy: []string{"day"}},
-	} {
+	for what, request := range evolvingForms {
 		t.Run(what, func(t *testing.T) {
 			files := vfs.NewMem(vfs.MemOptions{})
 			options := testOptions(files)
@@ -78,10 +81,16 @@ func TestColumnsOfATableThatGrows(t *testing.T) {
 			growTable(t, e, "t")
 			write()
 			check("grown again")
-			refused := []TableChange{SetBuckets{16}, ChangeColumns{[]model.ColumnChange{model.DropColumn{Path: columnPath{"n"}}}}}
-			if _, err := e.AlterTable(t.Context(), name(t, "t"), Expect{}, refused...); !errors.Is(err, model.BadRequest) {
-				t.Errorf("both at once: %v", err)
+			both, err := e.AlterTable(t.Context(), name(t, "t"), Expect{}, SetBuckets{16}, ChangeColumns{[]model.ColumnChange{
+				model.DropColumn{Path: columnPath{"n"}}, model.SetType{Path: columnPath{"a"}, Type: fieldOfText(t, "a int64").Type},
+				model.RenameColumn{Path: columnPath{"key"}, To: "k"}, model.AddColumn{Path: columnPath{"m"}, Field: fieldOfText(t, "m int8")},
+			}}, SetOption{"log.ttl", "9d"})
+			if err != nil || both.Buckets != 16 || both.Options["log.ttl"] != "9d" || both.Schema.NumFields() != 4 {
+				t.Fatalf("both at once: %+v, %v", both, err)
 			}
+			write()
+			alter(t, e, "t", model.RenameColumn{Path: columnPath{"k"}, To: "key"})
+			check("grown and changed at once")
 			closeEngine(t, e)
 			checkUndamaged(t, "closed", files)
 			e = open(t, options)

@@ -253,6 +253,10 @@ func (m *evolvingMachine) alter(r *rapid.T) {
 			together = append(together, ChangeColumns{changes[i : i+1]})
 		}
 	}
+	if before.Buckets < 8 && rapid.IntRange(0, 3).Draw(r, "grows too") == 0 {
+		at := rapid.IntRange(0, len(together)).Draw(r, "at")
+		together = slices.Insert(together, at, TableChange(SetBuckets{2 * int64(before.Buckets)}))
+	}
 	altered, err := m.e.AlterTable(m.t.Context(), name(m.t, "t"), Expect{ID: before.ID, SchemaVersion: before.SchemaVersion}, together...)
 	if err != nil {
 		r.Fatalf("%+v: %v: %v", changes, err, m.e.failed().Unwrap())

@@ -22,12 +22,18 @@ import (
 //  3. writes the definition, which decides: before it the table has not grown, behind it it has,
 //  4. exchanges the states and the routing, for all readers at one moment.
 //
+// Columns that are changed in the same call stand in the same definition: the table grows as it is, and all its
+// buckets, the new ones too, get the new schema in step 4.
+//
 // A request that was routed before is routed anew when it is its turn. In a partitioned table each partition grows,
 // with buckets numbered behind all others.
 type growth struct {
-	engine     *Engine
-	table      *table
-	definition *model.Table // behind the growth; with its splits from step 2 on
+	engine *Engine
+	table  *table
+	// definition is that of the table behind the growth and before its columns change; with its splits from step 2 on.
+	definition *model.Table
+	// next is what the table becomes; its schema is the one that it has where no column changes.
+	next *redefinition
 	// parents are what the new buckets are split from. There are none in a table without partitions whose rows are not
 	// routed by a bucket key: a new bucket is an empty one there.
 	parents map[int32]int32
@@ -40,10 +46,16 @@ type growth struct {
 }
 
 // grow makes a definition with more buckets that of a table. The caller holds catalog.changes.
-func (e *Engine) grow(ctx context.Context, t *table, definition *model.Table) (*model.Table, error) {
+func (e *Engine) grow(ctx context.Context, t *table, next *redefinition) (*model.Table, error) {
 	g := &growth{
-		engine: e, table: t, definition: definition, parents: map[int32]int32{},
+		engine: e, table: t, definition: next.definition, next: next, parents: map[int32]int32{},
 		divisions: map[int32]*pkstore.Division{}, children: map[int32][]int32{}, logs: map[int32]*streams.Bucket{},
+	}
+	if g.evolves() {
+		var err error
+		if g.definition, err = t.definition.Load().WithBuckets(int64(next.definition.Buckets)); err != nil {
+			return nil, err
+		}
 	}
 	if t.keyed != nil {
 		t.keyed.upkeep.Lock()
@@ -51,7 +63,7 @@ func (e *Engine) grow(ctx context.Context, t *table, definition *model.Table) (*
 	}
 	defer g.close()
 	if err := g.begin(); err != nil {
-		return nil, e.diskError(fmt.Sprintf("alter table %s", definition.Name), err)
+		return nil, e.diskError(fmt.Sprintf("alter table %s", next.definition.Name), err)
 	}
 	var began, ended int64
 	err := e.control(ctx, func() error {
@@ -60,11 +72,14 @@ func (e *Engine) grow(ctx context.Context, t *table, definition *model.Table) (*
 		return g.commit()
 	})
 	if err != nil {
-		return nil, e.diskError(fmt.Sprintf("alter table %s", definition.Name), err)
+		return nil, e.diskError(fmt.Sprintf("alter table %s", next.definition.Name), err)
 	}
-	e.options.Logger.Info("a table has grown", "table", definition.Name, "buckets", definition.Buckets, "writers held, µs", ended-began)
-	return g.definition, nil
+	e.options.Logger.Info("a table has grown", "table", next.definition.Name, "buckets", next.definition.Buckets, "writers held, µs", ended-began)
+	return g.next.definition, nil
 }
+
+// evolves says that columns change too.
+func (g *growth) evolves() bool { return g.next.schema != g.table.schema.Load() }
 
 // begin opens the buckets of a primary-key table and begins their divisions: no rows are retired until close.
 func (g *growth) begin() error {
@@ -187,10 +202,18 @@ func (g *growth) split() error {
 		}
 		splits[child] = end
 	}
+	evolves := g.evolves()
 	if len(splits) > 0 {
 		g.definition = t.withoutGone(g.definition).WithSplits(splits)
+		g.next.definition = t.withoutGone(g.next.definition).WithSplits(splits)
 	}
-	return nil
+	if !evolves {
+		return nil
+	}
+	if g.next.schema, err = newTableSchema(t, g.next.definition); err != nil {
+		return err
+	}
+	return t.tryEvolve(g.next.schema) // behind the point of no return nothing may be found wrong
 }
 
 // endOf gives the split of a bucket at its end.
@@ -311,7 +334,7 @@ func (g *growth) bucketOptions(parent int32) (streams.Options, error) {
 // write makes the growth durable. Where that fails and it is not sure that the table has not grown on disk, nothing
 // is written until a restart, which finds out: rows must not go where a bucket's log may have ended.
 func (g *growth) write() error {
-	err := g.engine.writeTable(g.table, g.definition)
+	err := g.engine.writeTable(g.table, g.next.definition)
 	if err == nil {
 		return nil
 	}
@@ -330,31 +353,42 @@ func (g *growth) show() error {
 		defer t.keyed.publishing.Unlock()
 		t.routed.Store(nil)
 	}
-	g.showBuckets()
+	err := g.showBuckets()
+	if err != nil {
+		g.next.definition = g.definition
+		err = g.engine.fail(err) // what is on disk is right: a restart takes it
+	}
 	for _, b := range t.opened() {
 		if !t.isHome(b.number) {
 			b.Seal() // the next segment tells where the bucket has split
 		}
 	}
-	err := t.define(g.definition)
+	err = errors.Join(err, t.define(g.next.definition))
 	t.routed.Store(&routing{g.definition.Buckets})
 	t.published.Wake()
 	return err
 }
 
 // showBuckets makes the new buckets known, and puts those of a primary-key table in place: whoever learns of one
-// finds it there, and where it split.
-func (g *growth) showBuckets() {
+// finds it there, and where it split. Then it gives all of them the schema that they get.
+func (g *growth) showBuckets() error {
 	t := g.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.partitions != nil {
+	evolves := g.evolves()
+	if t.partitions != nil || evolves {
 		t.definition.Store(g.definition)
+	}
+	if t.partitions != nil {
 		g.showPartitions()
 	}
 	for parent := range g.children {
 		g.showParts(parent)
 	}
+	if !evolves {
+		return nil
+	}
+	return t.evolveLocked(g.next.schema)
 }
 
 // showParts puts a bucket of a primary-key table and those that split from it in place. The table's mu is held.

@@ -436,7 +436,7 @@ class Table(KeyedCalls, PartitionCalls):
             set_metadata: metadata of the field, by name, in place of what it had.
             options: table options; an empty text sets one back to its default.
             buckets: the number of buckets: 2, 4, 8 … times as many as there are. Readers and
-                writers go on, and no row is moved. It does not go with changes of columns.
+                writers go on, and no row is moved.
 
         Raises:
             BadRequest: a rule does not allow a change; the text names it. Nothing is changed.
