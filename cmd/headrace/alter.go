@@ -20,6 +20,7 @@ type tableChange struct {
 	SetNullable  []string      `json:"set_nullable,omitempty"`
 	MoveColumn   *moveColumn   `json:"move_column,omitempty"`
 	SetComment   *setComment   `json:"set_comment,omitempty"`
+	SetMetadata  *setMetadata  `json:"set_metadata,omitempty"`
 
 	SetOption   *optionChange `json:"set_option,omitempty"`
 	CreateIndex *indexChange  `json:"create_index,omitempty"`
@@ -37,10 +38,22 @@ type indexChange struct {
 	Columns []string `json:"columns"`
 }
 
+// alterRequest is the body of AlterTable.
+type alterRequest struct {
+	Table   string         `json:"table"`
+	Expect  *expectedTable `json:"expect,omitempty"`
+	Changes []tableChange  `json:"changes"`
+}
+
+type expectedTable struct {
+	SchemaVersion int32 `json:"schema_version"`
+}
+
 func (p *program) alterCommand() *cobra.Command {
 	var set, create, drop []string
 	var columns columnFlags
 	var buckets int
+	var expected int32
 	command := &cobra.Command{
 		Use: "alter TABLE", Short: "Change columns, options, indexes and the number of buckets of a table", Args: arguments("TABLE"),
 		Example: "  headrace alter web.clicks --set log.ttl=30d --set log.durability=os\n" +
@@ -63,10 +76,13 @@ func (p *program) alterCommand() *cobra.Command {
 			if len(changes) == 0 {
 				return usagef("say what to change: see headrace alter --help")
 			}
-			request := struct {
-				Table   string        `json:"table"`
-				Changes []tableChange `json:"changes"`
-			}{args[0], changes}
+			request := alterRequest{Table: args[0], Changes: changes}
+			if command.Flags().Changed("expect-version") {
+				if expected < 1 {
+					return usagef("--expect-version %d: versions begin at 1", expected)
+				}
+				request.Expect = &expectedTable{expected}
+			}
 			return p.withClient(func(c *client) error { return p.changed(command.Context(), c, "AlterTable", request, "changed") })
 		},
 	}
@@ -75,6 +91,7 @@ func (p *program) alterCommand() *cobra.Command {
 	command.Flags().StringArrayVar(&create, "create-index", nil, "index to make, NAME=COLUMN,…; may be repeated")
 	command.Flags().IntVar(&buckets, "buckets", 0, "number of buckets: 2, 4, 8 … times as many as there are")
 	command.Flags().StringArrayVar(&drop, "drop-index", nil, "index to drop; may be repeated")
+	command.Flags().Int32Var(&expected, "expect-version", 0, "version that the schema must have, as describe shows it; with another one nothing is done")
 	return command
 }
 

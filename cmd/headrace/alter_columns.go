@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,7 +11,7 @@ import (
 
 // columnFlags are the flags of alter that change columns.
 type columnFlags struct {
-	add, drop, rename, setType, nullable, move, comment []string
+	add, drop, rename, setType, nullable, move, comment, metadata []string
 }
 
 func (f *columnFlags) register(command *cobra.Command) {
@@ -20,8 +21,9 @@ func (f *columnFlags) register(command *cobra.Command) {
 	flags.StringArrayVar(&f.rename, "rename-column", nil, "column to rename, NAME=NEW-NAME; may be repeated")
 	flags.StringArrayVar(&f.setType, "set-type", nil, "wider type of a column, NAME=TYPE; may be repeated")
 	flags.StringArrayVar(&f.nullable, "set-nullable", nil, "column that may hold nulls from now on; may be repeated")
-	flags.StringArrayVar(&f.move, "move-column", nil, "column to move, 'NAME after OTHER' or 'NAME first'; may be repeated")
+	flags.StringArrayVar(&f.move, "move-column", nil, "column to move, 'NAME after OTHER', 'NAME first' or 'NAME last'; may be repeated")
 	flags.StringArrayVar(&f.comment, "set-comment", nil, "comment of a column, NAME=TEXT; may be repeated")
+	flags.StringArrayVar(&f.metadata, "set-metadata", nil, "metadata of a column in place of what it has, NAME=KEY=VALUE, or NAME= for none; may be repeated")
 }
 
 // The changes of columns, as AlterTable takes them.
@@ -50,6 +52,10 @@ type (
 	setComment struct {
 		Column  string `json:"column"`
 		Comment string `json:"comment"`
+	}
+	setMetadata struct {
+		Column   []string          `json:"column"`
+		Metadata map[string]string `json:"metadata"`
 	}
 )
 
@@ -99,6 +105,32 @@ func (f *columnFlags) changes() (changes []tableChange, err error) {
 		}
 		changes = append(changes, tableChange{SetComment: &setComment{path[0], comment}})
 	}
+	more, err = f.withMetadata()
+	return append(changes, more...), err
+}
+
+// withMetadata gives a change for each column that gets metadata, in the order of the flags: all that they say of a
+// column is its metadata.
+func (f *columnFlags) withMetadata() (changes []tableChange, err error) {
+	for _, text := range f.metadata {
+		path, pair, err := columnAndText("--set-metadata", text, "NAME=KEY=VALUE")
+		if err != nil {
+			return nil, err
+		}
+		at := slices.IndexFunc(changes, func(c tableChange) bool { return slices.Equal(c.SetMetadata.Column, path) })
+		if at < 0 {
+			at = len(changes)
+			changes = append(changes, tableChange{SetMetadata: &setMetadata{path, map[string]string{}}})
+		}
+		key, value, found := strings.Cut(pair, "=")
+		switch metadata := changes[at].SetMetadata.Metadata; {
+		case pair == "":
+		case !found || key == "":
+			return nil, usagef("--set-metadata %s: want NAME=KEY=VALUE, or NAME= for none", text)
+		default:
+			metadata[key] = value
+		}
+	}
 	return changes, nil
 }
 
@@ -127,8 +159,9 @@ func (f *columnFlags) placed() (changes []tableChange, err error) {
 			move.After = strings.TrimSpace(after)
 		case strings.TrimSpace(where) == "first":
 			move.First = true
+		case strings.TrimSpace(where) == "last":
 		default:
-			return nil, usagef("--move-column %s: want 'NAME after OTHER' or 'NAME first'", text)
+			return nil, usagef("--move-column %s: want 'NAME after OTHER', 'NAME first' or 'NAME last'", text)
 		}
 		changes = append(changes, tableChange{MoveColumn: move})
 	}
@@ -146,7 +179,8 @@ func parsePath(flag, text string) ([]string, error) {
 // columnAndText cuts the value of a flag at its first equals sign.
 func columnAndText(flag, value, form string) (path []string, text string, err error) {
 	name, text, found := strings.Cut(value, "=")
-	if !found || name == "" || text == "" && flag != "--set-comment" {
+	mayBeEmpty := flag == "--set-comment" || flag == "--set-metadata"
+	if !found || name == "" || text == "" && !mayBeEmpty {
 		return nil, "", usagef("%s %s: want %s", flag, value, form)
 	}
 	path, err = parsePath(flag, name)

@@ -63,10 +63,13 @@ def test_all_changes_at_once(table: hr.Table) -> None:
         ],
         move_column={"note": None},
         set_comment={"score": "from 0 to 1"},
+        set_metadata={"years": {"unit": "a"}},
         options={"log.ttl": "7d"},
+        expect_version=1,
     )
     assert given is table
     assert table.schema_version == 2
+    assert table.schema.field("years").metadata == {b"unit": b"a"}
     assert table.schema.names == ["note", "price", "id", "score", "years", "address", "since"]
     assert table.schema.field("years").type == pa.int32()
     assert table.schema.field("note").metadata == {b"unit": b"words"}
@@ -90,6 +93,14 @@ def test_all_changes_at_once(table: hr.Table) -> None:
     assert columns["score"]["default"] == 0.5
 
 
+def test_columns_and_buckets_at_once(table: hr.Table) -> None:
+    table.alter(drop_column="address", buckets=4)
+    assert (table.schema_version, table.bucket_count) == (2, 4)
+    _write(table, [{"id": 3, "age": 9}])
+    rows = sorted(_rows(table), key=lambda row: row["id"])
+    assert rows == [{"id": 1, "age": 7}, {"id": 2, "age": None}, {"id": 3, "age": 9}]
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -99,6 +110,9 @@ def test_all_changes_at_once(table: hr.Table) -> None:
         ({"add_column": hr.Column("x", pa.int8(), default=300)}, "want -128 to 127"),
         ({"rename_column": {"age": "_offset"}}, "reserved"),
         ({"drop_column": ["age"], "set_nullable": "none"}, "no column"),
+        ({"drop_column": ["age"], "buckets": 3}, "set_buckets is 3"),
+        ({"drop_column": ["age"], "expect_version": 2}, "schema version 1, not 2"),
+        ({"drop_column": ["age"], "expect_version": 0}, "expect_version is 0"),
     ],
 )
 def test_refused_changes_change_nothing(table: hr.Table, change: dict[str, Any], text: str) -> None:

@@ -418,6 +418,7 @@ class Table(KeyedCalls, PartitionCalls):
         set_metadata: Mapping[ColumnName, Mapping[str, str]] | None = None,
         options: Mapping[str, str | int] | None = None,
         buckets: int | None = None,
+        expect_version: int | None = None,
     ) -> Table:
         """Change columns, options or the number of buckets, all or nothing; gives the table itself.
 
@@ -437,8 +438,10 @@ class Table(KeyedCalls, PartitionCalls):
             options: table options; an empty text sets one back to its default.
             buckets: the number of buckets: 2, 4, 8 … times as many as there are. Readers and
                 writers go on, and no row is moved.
+            expect_version: the `schema_version` that the table must have; None: any.
 
         Raises:
+            SchemaChanged: the table has another schema than the expected one. Nothing is changed.
             BadRequest: a rule does not allow a change; the text names it. Nothing is changed.
             ColumnNotFound: there is no such column. Nothing is changed.
 
@@ -472,10 +475,14 @@ class Table(KeyedCalls, PartitionCalls):
             changes.append({"set_buckets": buckets})
         if not changes:
             raise BadRequest("alter() without arguments changes nothing")
-        return self._alter(*changes)
+        if expect_version is not None and expect_version < 1:
+            raise BadRequest(f"expect_version is {expect_version}, and versions begin at 1")
+        return self._alter(*changes, expect_version=expect_version)
 
-    def _alter(self, *changes: Mapping[str, Any]) -> Table:
-        body = {"table": self.name, "changes": list(changes)}
+    def _alter(self, *changes: Mapping[str, Any], expect_version: int | None = None) -> Table:
+        body: dict[str, Any] = {"table": self.name, "changes": list(changes)}
+        if expect_version is not None:
+            body["expect"] = {"schema_version": expect_version}
         self._connection.action("AlterTable", body)
         return self.refresh()
 
