@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,23 +59,7 @@ func (c *checker) newGrowthCheck(dir string, definition *model.Table, layout *ar
 
 // partitionLists gives the buckets of each partition, in routing order.
 func (c *checker) partitionLists(dir string, definition *model.Table) ([][]int32, error) {
-	content, err := readFile(c.files, join(dir, partitionsFile))
-	if err != nil {
-		return nil, err
-	}
-	made := map[int64]*partition{}
-	_, err = parseLedger(content, func(content []byte) error {
-		var record partitionRecord
-		if err := json.Unmarshal(content, &record); err != nil {
-			return err
-		}
-		if record.Made != nil {
-			made[record.Made.ID] = &partition{id: record.Made.ID}
-			made[record.Made.ID].list.Store(&record.Made.Buckets)
-		}
-		delete(made, record.Dropped)
-		return nil
-	})
+	made, _, err := c.ledgerPartitions(dir)
 	if err == nil {
 		err = growLists(definition, made)
 	}
@@ -202,9 +185,8 @@ func (c *checker) rebuildSplits(dir string, definition *model.Table, splits map[
 	if definition.CreatedBuckets == 0 || len(definition.BucketKey) == 0 && !definition.Partitioned() {
 		return definition, nil
 	}
-	if definition.Partitioned() { // where a partition lacks some, it is found out when the ledger is read
-		rebuilt := definition.WithSplits(splits)
-		return rebuilt, rebuilt.ReadSplits(rebuilt.Splits)
+	if definition.Partitioned() {
+		return c.rebuildPartitionSplits(dir, definition, splits)
 	}
 	half := definition.CreatedBuckets // of the buckets that there were when the child came, if one doubling was made at a time
 	for child := half; child < definition.Buckets; child++ {
@@ -215,17 +197,24 @@ func (c *checker) rebuildSplits(dir string, definition *model.Table, splits map[
 			continue
 		}
 		parent := child - half
-		if _, err := c.files.Stat(join(dir, coldDir)); err == nil {
-			return nil, fmt.Errorf("the definition cannot be made anew: no segment tells where bucket %d of %d has split", child, definition.Buckets)
-		}
-		end, err := c.endOf(fmt.Sprintf("%s/%d", dir, parent))
-		if err != nil {
+		var err error
+		if splits[child], err = c.splitAtEnd(dir, child, model.Split{Parent: parent, At: splits[parent].At}); err != nil {
 			return nil, err
 		}
-		splits[child] = model.Split{Parent: parent, At: max(end, splits[parent].At)}
 	}
 	rebuilt := definition.WithSplits(splits)
 	return rebuilt, rebuilt.ReadSplits(rebuilt.Splits)
+}
+
+// splitAtEnd gives a split that no segment tells of: at the end of the parent's log, or where split says, whichever is
+// later.
+func (c *checker) splitAtEnd(dir string, child int32, split model.Split) (model.Split, error) {
+	if _, err := c.files.Stat(join(dir, coldDir)); err == nil {
+		return split, fmt.Errorf("the definition cannot be made anew: no segment tells where bucket %d has split from bucket %d", child, split.Parent)
+	}
+	end, err := c.endOf(fmt.Sprintf("%s/%d", dir, split.Parent))
+	split.At = max(end, split.At)
+	return split, err
 }
 
 // endOf gives the offset behind the last row of a bucket's own log, by its folder; 0 where it has none.

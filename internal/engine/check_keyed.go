@@ -93,8 +93,10 @@ func (c *checker) newKeyedCheck(dir string, definition *model.Table) (*keyedChec
 	if k.rows, err = arrowipc.NewRowHasher(layout, columns); err != nil {
 		return nil, err
 	}
-	k.growth, err = c.newGrowthCheck(dir, definition, layout)
-	return k, err
+	if k.growth, err = c.newGrowthCheck(dir, definition, layout); err != nil {
+		return nil, err // without it nothing can be folded
+	}
+	return k, nil
 }
 
 // segment folds the next segment of a bucket, up to byte end of the file; negative: to its end.
