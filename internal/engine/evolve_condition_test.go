@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"pgregory.net/rapid"
@@ -69,4 +70,11 @@ func (m *evolvingMachine) grow(r *rapid.T) {
 		r.Skip("enough buckets")
 	}
 	m.definition = growTable(m.t, m.e, "t")
+}
+
+// rest makes all buckets rest that are not used between two looks.
+func (m *evolvingMachine) rest(*rapid.T) {
+	for range 2 {
+		m.e.restIdle(m.t.Context(), time.Now())
+	}
 }

@@ -62,7 +62,7 @@ func TestEvolvingModel(t *testing.T) {
 				m.definition, _ = m.e.Table(name(t, "t"))
 				actions := map[string]func(*rapid.T){
 					"": m.check, "write": m.write, "write1": m.write, "write2": m.write, "alter": m.alter, "alter1": m.alter, "restart": m.restart,
-					"grow": m.grow,
+					"grow": m.grow, "rest": m.rest,
 				}
 				if keyed {
 					actions["delete"], actions["retire"], actions["lookup"] = m.delete, m.retire, m.openLookup
@@ -76,6 +76,7 @@ func TestEvolvingModel(t *testing.T) {
 func (m *evolvingMachine) open() {
 	options := testOptions(m.files)
 	options.OpenCold = filesColdOf(m.files)
+	options.RestIdle = 1
 	m.e = open(m.t, options)
 	m.writers, m.lookups = nil, nil
 }
