@@ -19,7 +19,7 @@ type choice struct {
 	release func()
 }
 
-// choose gives the buckets of a scan. In a partitioned table these are the buckets of the partitions that the
+// choose gives the buckets of a scan, whose names are those of a schema. In a partitioned table these are the buckets of the partitions that the
 // scan may find rows in, and their files are kept until the choice is released, unless the scan follows: then
 // a partition that is dropped is left out from there on.
 func (t *table) choose(scan Scan, schema *tableSchema) (choice, error) {
@@ -103,17 +103,23 @@ type pruner struct {
 	columns []int
 }
 
-// newPruner reads what a scan says of partitions.
+// newPruner reads what a scan says of partitions, in the names of a schema.
 func (t *table) newPruner(scan Scan, schema *tableSchema) (*pruner, error) {
 	p := &pruner{partitionsOf: t.partitions, all: scan.Partitions == nil}
+	var shape *partitionShape
+	var err error
+	if !p.all {
+		if shape, err = newPartitionShape(schema.layout, schema.definition); err != nil {
+			return nil, err
+		}
+	}
 	for _, values := range scan.Partitions {
-		parsed, err := t.partitions.parse(t, values)
+		parsed, err := t.partitions.parseAs(t, shape, values)
 		if err != nil {
 			return nil, err
 		}
 		p.wanted = append(p.wanted, parsed)
 	}
-	var err error
 	if p.filter, err = schema.bindFilter(scan); p.filter != nil {
 		p.known = arrowipc.Statistics{Rows: 1, Columns: make([]arrowipc.ColumnStatistics, schema.log.Schema().NumFields())}
 		for i := range p.known.Columns {

@@ -26,14 +26,18 @@ type parsedValues struct {
 
 // parse reads values of partition columns. The error names every fault.
 func (p *partitions) parse(t *table, values PartitionValues) (*parsedValues, error) {
+	return p.parseAs(t, p.shape.Load(), values)
+}
+
+// parseAs is parse where the partition columns have the names of a shape.
+func (p *partitions) parseAs(t *table, shape *partitionShape, values PartitionValues) (*parsedValues, error) {
 	var faults []error
-	shape := p.shape.Load()
 	checked := make(map[string]any, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		i := slices.IndexFunc(shape.fields, func(f arrow.Field) bool { return f.Name == name })
 		if i < 0 {
 			faults = append(faults, model.Errorf(model.ColumnNotFound, "%q is no partition column of %s", name, t.definition.Load().Name).
-				WithRemedy("Its partition columns are %s", strings.Join(t.definition.Load().PartitionBy, ", ")))
+				WithRemedy("Its partition columns are %s", strings.Join(shape.names(), ", ")))
 			continue
 		}
 		field := shape.fields[i]

@@ -95,6 +95,15 @@ func newPartitionShape(layout *arrowipc.Layout, definition *model.Table) (*parti
 	return shape, nil
 }
 
+// names are those of the partition columns.
+func (s *partitionShape) names() []string {
+	names := make([]string, len(s.fields))
+	for i, field := range s.fields {
+		names[i] = field.Name
+	}
+	return names
+}
+
 // fields are the partition columns.
 func (p *partitions) fields() []arrow.Field { return p.shape.Load().fields }
 

@@ -99,14 +99,8 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	l := &lease{
 		state: PlanState{ID: id, Table: t.definition.Load().Name, Since: now}, table: t, latest: now.Add(t.options.Load().PlanMaxPin),
 	}
-	chosen, err := t.choose(scan, t.schema.Load())
+	chosen, ranges, err := t.chooseAndFix(scan, l)
 	if err != nil {
-		return nil, err
-	}
-	l.let = chosen.release
-	ranges, err := t.fix(scan, chosen, l)
-	if err != nil {
-		l.end()
 		return nil, err
 	}
 	projection, err := l.schema.project(scan)
@@ -132,15 +126,39 @@ func (e *Engine) Plan(_ context.Context, scan Scan) (*Plan, error) {
 	}, nil
 }
 
-// fix makes a lease of what a scan reads of the buckets chosen for it.
+// chooseAndFix makes a lease of what a scan reads. Where the schema changes between the choice of the buckets and the
+// fixing of their rows, it is done again: a name may mean another column.
+func (t *table) chooseAndFix(scan Scan, l *lease) (chosen choice, ranges map[int32]model.Range, err error) {
+	for {
+		schema := t.schema.Load()
+		if chosen, err = t.choose(scan, schema); err != nil {
+			return chosen, nil, err
+		}
+		l.let = chosen.release
+		ranges, err = t.fix(scan, chosen, l)
+		if err == nil && l.schema == schema {
+			return chosen, ranges, nil
+		}
+		l.end()
+		l.let, l.states = nil, nil
+		if err != nil {
+			return chosen, nil, err
+		}
+	}
+}
+
+// fix makes a lease of what a scan reads of the buckets chosen for it, in the schema that the table has then.
 func (t *table) fix(scan Scan, chosen choice, l *lease) (ranges map[int32]model.Range, err error) {
 	scan.Buckets = chosen.numbers
-	if l.schema = t.schema.Load(); scan.hasState(t) {
-		if l.states, l.schema, err = t.fixState(scan.Buckets, chosen.named, scan.To.Kind == BoundNever); err != nil {
-			return nil, err
-		}
-		scan.Buckets = l.states.numbers()
+	if !scan.hasState(t) {
+		ranges, err = t.resolvePinned(scan, l)
+		l.schema = t.schema.Load()
+		return ranges, err
 	}
+	if l.states, l.schema, err = t.fixState(scan.Buckets, chosen.named, scan.To.Kind == BoundNever); err != nil {
+		return nil, err
+	}
+	scan.Buckets = l.states.numbers()
 	return t.resolvePinned(scan, l)
 }
 

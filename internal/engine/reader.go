@@ -112,16 +112,33 @@ func (e *Engine) Scan(_ context.Context, scan Scan) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	schema := t.schema.Load()
 	if scan.Plan != "" {
 		if _, err := e.RenewPlan(scan.Plan); err != nil {
 			return nil, err
 		}
-		schema = e.plans.schemaOf(t, scan.Plan)
 	}
 	if err := t.checkView(&scan); err != nil {
 		return nil, err
 	}
+	for {
+		schema := t.schema.Load()
+		if scan.Plan != "" {
+			schema = e.plans.schemaOf(t, scan.Plan)
+		}
+		r, err := e.beginScan(t, scan, schema)
+		if err != nil {
+			return nil, err
+		}
+		// Where the schema has changed since, a name may mean another column than the one by which buckets were chosen.
+		if scan.Plan != "" || r.schema == schema && (r.state != nil || t.schema.Load() == schema) {
+			return r, nil
+		}
+		r.Close()
+	}
+}
+
+// beginScan begins a read, whose buckets are chosen by the names of a schema.
+func (e *Engine) beginScan(t *table, scan Scan, schema *tableSchema) (*Reader, error) {
 	r := &Reader{engine: e, table: t, scan: scan, schema: schema, follow: scan.To.Kind == BoundNever, left: -1, word: EndComplete}
 	if scan.HasLimit {
 		r.left = scan.Limit
