@@ -119,11 +119,15 @@ func TestGrowKeepsOrder(t *testing.T) {
 	for i := range followed {
 		working.Go(func() { followed[i] = followCells(t.Context(), t, e, follow, all) })
 	}
-	for range 4 { // 16 buckets
+	for growth := range 4 { // 16 buckets
 		for range 30 {
 			<-rounded
 		}
-		growTable(t, e, "t")
+		if growth%2 == 0 {
+			growTable(t, e, "t")
+		} else {
+			growMoving(t, e, "t")
+		}
 	}
 	working.Wait()
 	for _, cells := range followed {

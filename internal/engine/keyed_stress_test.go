@@ -118,7 +118,7 @@ func (s *keyedStress) grow(ctx context.Context, _ *rand.Rand) {
 		return
 	}
 	if table, err := s.e.Table(name(s.t, "t")); err != nil || table.Buckets < stressGrown {
-		growTable(s.t, s.e, "t")
+		growMoving(s.t, s.e, "t")
 	}
 }
 
