@@ -255,7 +255,6 @@ func testEngine(t *testing.T, o Options) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := o
 		o.Image = rapid.SampledFrom([]model.ChangelogImage{model.ImageFull, model.ImageNew}).Draw(t, "image")
-		o.Deletes = rapid.SampledFrom([]model.DeleteBehavior{model.DeleteAllow, model.DeleteAllow, model.DeleteIgnore}).Draw(t, "deletes")
 		o.BatchBytes = rapid.SampledFrom([]int64{0, 1, 1000}).Draw(t, "batch bytes")
 		m := &machine{t: t, cold: newMemoryCold(), bucket: newTestBucket(t, o), weak: rapid.Bool().Draw(t, "weak hashes")}
 		// The log may begin anywhere, also where the offsets in slots begin again from 0.

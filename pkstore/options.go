@@ -23,9 +23,6 @@ type Options struct {
 	Key []int
 	// Merge says what becomes of a row whose key is there.
 	Merge MergeOptions
-	// Deletes is model.DeleteAllow by default for model.MergeLastRow, model.DeleteIgnore for the
-	// other engines. Under model.DeleteRefuse, Apply fails on a deletion with model.DeleteRefused.
-	Deletes model.DeleteBehavior
 	// Image is model.ImageFull by default.
 	Image model.ChangelogImage
 	// BatchBytes bounds the body of the batches that Apply gives, as far as rows go: a row that is
@@ -66,12 +63,6 @@ func (o Options) withDefaults() Options {
 	if o.Merge.Engine == "" {
 		o.Merge.Engine = model.MergeLastRow
 	}
-	if o.Deletes == "" {
-		o.Deletes = model.DeleteIgnore
-		if o.Merge.Engine == model.MergeLastRow {
-			o.Deletes = model.DeleteAllow
-		}
-	}
 	if o.Image == "" {
 		o.Image = model.ImageFull
 	}
@@ -107,9 +98,6 @@ func (o Options) validate() error {
 		}
 	}
 	faults = append(append(faults, o.Merge.faults(fields[:last])...), o.Share.validate(o.Key))
-	if !slices.Contains([]model.DeleteBehavior{model.DeleteAllow, model.DeleteIgnore, model.DeleteRefuse}, o.Deletes) {
-		faults = append(faults, fmt.Errorf("there is no delete behaviour %q", o.Deletes))
-	}
 	if o.Image != model.ImageFull && o.Image != model.ImageNew {
 		faults = append(faults, fmt.Errorf("there is no changelog image %q", o.Image))
 	}

@@ -23,7 +23,7 @@ func (r reference) apply(rows []testRow, columns []int, deletes, onlyNew bool) [
 	for _, row := range rows {
 		old, there := r.state[row.key()]
 		if deletes {
-			if there && r.options.Deletes == model.DeleteAllow {
+			if there {
 				delete(r.state, row.key())
 				log = append(log, loggedRow{model.ChangeDelete, old})
 			}

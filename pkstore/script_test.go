@@ -78,12 +78,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 
 func (s *script) open(t *testing.T, d *datadriven.TestData) string {
 	o := Options{Layout: logLayout(t), Key: testKey}
-	var engine, deletes, image string
+	var engine, image string
 	d.MaybeScanArgs(t, "engine", &engine)
-	d.MaybeScanArgs(t, "deletes", &deletes)
 	d.MaybeScanArgs(t, "image", &image)
 	d.MaybeScanArgs(t, "batch-bytes", &o.BatchBytes)
-	o.Merge.Engine, o.Deletes, o.Image = model.MergeEngine(engine), model.DeleteBehavior(deletes), model.ChangelogImage(image)
+	o.Merge.Engine, o.Image = model.MergeEngine(engine), model.ChangelogImage(image)
 	if d.HasArg("version") {
 		d.ScanArgs(t, "version", &o.Merge.VersionColumn)
 	}

@@ -204,7 +204,6 @@ func TestModelSecondary(t *testing.T) {
 					o.Merge.Aggregates = map[int]AggregateFunction{numberColumn: AggregateSum}
 				}
 				o.Image = rapid.SampledFrom([]model.ChangelogImage{model.ImageFull, model.ImageNew}).Draw(t, "image")
-				o.Deletes = model.DeleteAllow
 				m := &indexMachine{builds: map[string]*IndexBuild{}}
 				m.machine = machine{t: t, cold: newMemoryCold()}
 				m.states = []modelState{{reference: reference{o, map[string]testRow{}}}}

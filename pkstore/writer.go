@@ -147,11 +147,6 @@ func (b *Bucket) admit(base int64, c *Change) (*source, error) {
 		return nil, fmt.Errorf("applying a change of %d rows: %d offsets are expected", len(c.Hashes), len(c.Expected))
 	case c.Retract && b.writer.aggregates == nil:
 		return nil, errors.New("taking values back: the merge engine is not aggregation")
-	case c.Expected != nil:
-	case c.Delete && b.current().options.Deletes == model.DeleteRefuse:
-		return nil, model.Errorf(model.DeleteRefused, "the table refuses deletions")
-	case c.Delete && b.current().options.Deletes == model.DeleteIgnore:
-		return nil, nil
 	}
 	if len(c.Hashes) == 0 {
 		return nil, nil

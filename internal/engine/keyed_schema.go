@@ -85,7 +85,6 @@ func (s *tableSchema) bucketOptions(definition *model.Table, k *keyColumns, buck
 	}
 	return pkstore.Options{
 		Layout: s.log, SchemaVersion: s.version, Adapter: s.adapters.adapter, Key: k.key, Merge: merge, Image: options.Image,
-		Deletes:    model.DeleteAllow, // the engine looks at the option, which can be changed
 		IndexBytes: options.IndexMaxBytes / int64(definition.Buckets), Defaults: k.defaults,
 		AutoIncrement: k.numbered, Number: int64(bucket), Step: numberStep(definition),
 	}, nil
