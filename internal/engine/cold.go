@@ -172,3 +172,11 @@ func appendTimes(s pkstore.Stored) (func(row int32) int64, error) {
 		return runs[at].Time
 	}, nil
 }
+
+// liveTimes is appendTimes for live rows, retired ones too.
+func liveTimes(live pkstore.Live) (func(row int32) int64, error) {
+	if live.Times != nil {
+		return func(row int32) int64 { return live.Times[row] }, nil
+	}
+	return appendTimes(live.Stored)
+}

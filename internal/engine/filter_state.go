@@ -15,10 +15,7 @@ func (s *stateReader) matches(live pkstore.Live) ([]int32, error) {
 	}
 	batch := live.View.Batch()
 	err := x.fillSystem(batch.Rows, s.current, func(row int64) int64 { return live.Offset(int32(row)) }, func() (func(int64) int64, error) {
-		if live.Times != nil {
-			return func(row int64) int64 { return live.Times[row] }, nil
-		}
-		times, err := appendTimes(live.Stored)
+		times, err := liveTimes(live)
 		return func(row int64) int64 { return times(int32(row)) }, err
 	})
 	if err != nil {

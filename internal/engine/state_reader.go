@@ -258,12 +258,9 @@ func (s *stateReader) gather(live pkstore.Live) error {
 
 // gatherTimes notes when the rows that were picked last were appended.
 func (s *stateReader) gatherTimes(live pkstore.Live) error {
-	times := func(row int32) int64 { return live.Times[row] }
-	if live.Times == nil {
-		var err error
-		if times, err = appendTimes(live.Stored); err != nil {
-			return err
-		}
+	times, err := liveTimes(live)
+	if err != nil {
+		return err
 	}
 	for _, pick := range s.picks {
 		s.rows.micros = append(s.rows.micros, times(pick.Row))
