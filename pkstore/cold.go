@@ -35,7 +35,8 @@ type ColdOptions struct {
 	// MemoryBytes is how much is collected in memory before it becomes a file, and what a table costs at
 	// least. Default 16 MiB, ColdMemoryBytesMin..ColdMemoryBytesMax. With more there is less compaction.
 	MemoryBytes int64
-	// CommitRows bounds the rows of one commit to the disk. Default and at most 10,000.
+	// CommitRows bounds the rows of one commit to the disk. Default 1,000, at most 10,000. The disk takes a commit
+	// in one go, and writers of logs that need it at that moment wait.
 	CommitRows int
 	// Logger gets what the library below says. nil: nothing.
 	Logger *slog.Logger
@@ -43,14 +44,14 @@ type ColdOptions struct {
 	Fatal *FatalCatcher
 }
 
-const coldCommitRowsMax = 10_000
+const coldCommitRowsDefault, coldCommitRowsMax = 1000, 10_000
 
 func (o *ColdOptions) validate() error {
 	if o.MemoryBytes == 0 {
 		o.MemoryBytes = 16 << 20
 	}
 	if o.CommitRows == 0 {
-		o.CommitRows = coldCommitRowsMax
+		o.CommitRows = coldCommitRowsDefault
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -1,6 +1,7 @@
 package pkstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,6 +21,9 @@ type Retirement struct {
 	Times func(s Stored) (func(row int32) int64, error)
 	// Durable returns once everything that was published before its call survives a power cut.
 	Durable func(context.Context) error
+	// Rest is called about once a row and may wait, for the good of others; no lock is held that they need. What it
+	// fails with ends the Retire. nil: there are no rests.
+	Rest func(context.Context) error
 }
 
 const (
@@ -35,6 +39,9 @@ var errNoCold = errors.New("there is no store that rows could be moved to")
 // a fraction of a millisecond at a time; snapshots that were taken before read what they would have read. Where it
 // fails nothing is lost, and it may be called again. At most one call at a time does something; others wait.
 func (b *Bucket) Retire(ctx context.Context, r Retirement) (moved int64, err error) {
+	if r.Rest == nil {
+		r.Rest = func(ctx context.Context) error { return ctx.Err() }
+	}
 	c := &b.cold
 	c.moving.Lock()
 	defer c.moving.Unlock()
@@ -53,17 +60,18 @@ func (b *Bucket) Retire(ctx context.Context, r Retirement) (moved int64, err err
 		if err != nil {
 			return 0, err
 		}
+		rows.rest = func() error { return r.Rest(ctx) }
 		if err := c.store.Retire(ctx, move, rows.all()); err != nil {
 			return 0, fmt.Errorf("retiring rows: %w", err)
 		}
 		moved = rows.moved
 	}
-	return moved, b.forgetRetired(ctx)
+	return moved, b.forgetRetired(ctx, r.Rest)
 }
 
 // forgetRetired makes the bucket read from the store what that has, and then drops it from index and log. Each
 // step leaves a state that is right. moving is held.
-func (b *Bucket) forgetRetired(ctx context.Context) error {
+func (b *Bucket) forgetRetired(ctx context.Context, rest func(context.Context) error) error {
 	state := b.cold.store.State(b.cold.bucket)
 	if state.Commit == 0 {
 		return nil
@@ -82,7 +90,7 @@ func (b *Bucket) forgetRetired(ctx context.Context) error {
 	}
 	hash, more := uint64(0), true
 	for more {
-		if err := ctx.Err(); err != nil {
+		if err := cmp.Or(ctx.Err(), rest(ctx)); err != nil {
 			return err
 		}
 		b.publishing.Lock()
@@ -140,6 +148,7 @@ type retiringRows struct {
 	snapshot *Snapshot
 	from, to int64
 	times    func(s Stored) (func(row int32) int64, error)
+	rest     func() error
 	hasher   *arrowipc.RowHasher
 	encoder  *RowEncoder
 	resolver resolver
@@ -152,7 +161,7 @@ type retiringRows struct {
 }
 
 func (b *Bucket) newRetiringRows(s *Snapshot, from, to int64, times func(Stored) (func(int32) int64, error)) (*retiringRows, error) {
-	x := &retiringRows{bucket: b, snapshot: s, from: from, to: to, times: times}
+	x := &retiringRows{bucket: b, snapshot: s, from: from, to: to, times: times, rest: func() error { return nil }}
 	var err error
 	o := s.log.schema.options
 	if x.hasher, err = arrowipc.NewRowHasher(o.Layout, o.Key); err != nil {
@@ -187,6 +196,9 @@ func (x *retiringRows) all() iter.Seq2[ColdRow, error] {
 
 // batch gives the rows of one batch: first the deletions of keys that may have a row in the store.
 func (x *retiringRows) batch(batch *storedBatch, yield func(ColdRow, error) bool) (more bool, err error) {
+	if err := x.rest(); err != nil {
+		return false, err
+	}
 	if more, err := x.deletions(batch, yield); err != nil || !more {
 		return more, err
 	}
@@ -203,6 +215,9 @@ func (x *retiringRows) batch(batch *storedBatch, yield func(ColdRow, error) bool
 		return false, err
 	}
 	for _, row := range rows {
+		if err := x.rest(); err != nil {
+			return false, err
+		}
 		if err := x.setKey(batch, row); err != nil {
 			return false, err
 		}

@@ -71,7 +71,7 @@ func TestColumnsOfATableThatGrows(t *testing.T) {
 			alter(t, e, "t", model.SetType{Path: columnPath{"a"}, Type: fieldOfText(t, "a int32").Type}, model.AddColumn{Path: columnPath{"n"}, Field: fieldOfText(t, "n string"), Default: "new"})
 			for _, b := range e.catalog.lookup(name(t, "t")).opened() {
 				if b.keyed != nil && b.keyed.End() > 0 {
-					if err := e.retireBucket(t.Context(), b, b.keyed.End()/2); err != nil {
+					if err := e.retireBucket(t.Context(), b, b.keyed.End()/2, e.newPacer()); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -189,7 +189,7 @@ func TestRetiredRowsAreLetGo(t *testing.T) {
 		w := mustOpen(t, e, "t", "id int64 not null, a int8", PutRequest{})
 		w.mustWrite(`[{"id":1,"a":1},{"id":2,"a":2}]`)
 		growTable(t, e, "t")
-		if err := e.retireBucket(t.Context(), testBucket(t, e, "t"), 2); err != nil {
+		if err := e.retireBucket(t.Context(), testBucket(t, e, "t"), 2, e.newPacer()); err != nil {
 			t.Fatal(err)
 		}
 		alter(t, e, "t", model.RenameColumn{Path: columnPath{"a"}, To: "b"})

@@ -92,7 +92,7 @@ func (m *evolvingMachine) retire(r *rapid.T) {
 	slices.SortFunc(opened, func(a, b *bucket) int { return int(a.number - b.number) })
 	for _, b := range opened {
 		if end := b.keyed.End(); end > 0 {
-			if err := m.e.retireBucket(m.t.Context(), b, rapid.Int64Range(1, end).Draw(r, "before")); err != nil {
+			if err := m.e.retireBucket(m.t.Context(), b, rapid.Int64Range(1, end).Draw(r, "before"), m.e.newPacer()); err != nil {
 				r.Fatal(err)
 			}
 		}

@@ -89,7 +89,7 @@ func retireSome(t *testing.T, e *Engine, random *rand.Rand, tables map[string]*k
 	for _, table := range slices.Sorted(maps.Keys(tables)) {
 		for _, b := range e.catalog.lookup(name(t, table)).opened() {
 			if end := b.keyed.End(); end > 0 {
-				if err := e.retireBucket(t.Context(), b, random.Int64N(end+1)); err != nil {
+				if err := e.retireBucket(t.Context(), b, random.Int64N(end+1), e.newPacer()); err != nil {
 					return err
 				}
 			}

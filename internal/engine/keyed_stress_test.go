@@ -101,7 +101,7 @@ func (s *keyedStress) retire(ctx context.Context, random *rand.Rand) {
 	table.keyed.upkeep.Lock()
 	for _, b := range table.opened() {
 		if end := b.keyed.End(); end > 0 {
-			if err := s.e.retireBucket(ctx, b, end-random.Int64N(min(end, 3000))); err != nil && ctx.Err() == nil {
+			if err := s.e.retireBucket(ctx, b, end-random.Int64N(min(end, 3000)), s.e.newPacer()); err != nil && ctx.Err() == nil {
 				s.t.Error(err)
 			}
 		}

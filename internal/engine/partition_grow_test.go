@@ -92,7 +92,7 @@ func TestGrowPartitions(t *testing.T) {
 		if form == "keyed" {
 			for _, b := range e.catalog.lookup(name(t, "t")).opened() {
 				if end := b.keyed.End(); end > 0 && !b.table.isGone(b.number) {
-					if err := e.retireBucket(t.Context(), b, end-3); err != nil {
+					if err := e.retireBucket(t.Context(), b, end-3, e.newPacer()); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -131,7 +131,7 @@ func (m *partedMachine) retire(r *rapid.T) {
 		r.Skip("no bucket is open")
 	}
 	b := opened[rapid.IntRange(0, len(opened)-1).Draw(r, "bucket")]
-	if err := m.e.retireBucket(m.t.Context(), b, rapid.Int64Range(1, b.keyed.End()).Draw(r, "before")); err != nil {
+	if err := m.e.retireBucket(m.t.Context(), b, rapid.Int64Range(1, b.keyed.End()).Draw(r, "before"), m.e.newPacer()); err != nil {
 		r.Fatal(err)
 	}
 }

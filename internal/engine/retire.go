@@ -30,17 +30,18 @@ func (e *Engine) retireAll(ctx context.Context, now time.Time) {
 	if !e.options.retires() {
 		return
 	}
+	pace := e.newPacer()
 	for _, t := range e.catalog.all() {
 		if t.keyed == nil || e.failed() != nil {
 			continue
 		}
-		if err := e.retireTable(ctx, t, now); err != nil && ctx.Err() == nil && t.err() == nil {
+		if err := e.retireTable(ctx, t, now, pace); err != nil && ctx.Err() == nil && t.err() == nil {
 			e.options.Logger.Warn("retire rows", "table", t.definition.Load().Name, "error", err)
 		}
 	}
 }
 
-func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error {
+func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time, pace *pacer) error {
 	t.keyed.upkeep.Lock()
 	defer t.keyed.upkeep.Unlock()
 	ctx, stop := context.WithCancel(ctx)
@@ -62,7 +63,7 @@ func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error
 		if err != nil {
 			return err
 		}
-		retired, err := e.retireRows(ctx, b, now)
+		retired, err := e.retireRows(ctx, b, now, pace)
 		due = append(due, retired...)
 		errs = append(errs, err)
 	}
@@ -76,13 +77,13 @@ func (e *Engine) retireTable(ctx context.Context, t *table, now time.Time) error
 }
 
 // retireRows moves the rows of a bucket below its log that are due, and gives how far that has come.
-func (e *Engine) retireRows(ctx context.Context, b *bucket, now time.Time) (due []dueBucket, err error) {
+func (e *Engine) retireRows(ctx context.Context, b *bucket, now time.Time, pace *pacer) (due []dueBucket, err error) {
 	t := b.table
 	var errs []error
 	for _, retention := range t.retentions(b.number, t.retention(now)) {
 		before, err := b.retireBefore(retention)
 		if err == nil {
-			err = e.retireBucket(ctx, b, before)
+			err = e.retireBucket(ctx, b, before, pace)
 		}
 		if err == nil {
 			due = append(due, dueBucket{b, retention})
@@ -121,7 +122,7 @@ func (b *bucket) retireBefore(r streams.Retention) (before int64, err error) {
 }
 
 // retireBucket moves the live rows below an offset, some at a time.
-func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) error {
+func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64, pace *pacer) error {
 	stats := b.keyed.Stats()
 	if before <= stats.Boundary && stats.Start >= stats.Boundary {
 		return nil
@@ -141,12 +142,14 @@ func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64) erro
 	if b.Behind() {
 		e.roll(ctx, b) // rows that are retired are of the present schema: let a segment say what that is
 	}
+	e.retiring.Add(1)
+	defer e.retiring.Add(-1)
 	began, moved := e.options.Clock.Now(), int64(0)
 	for at := max(stats.Boundary, stats.Start); ; {
 		at = min(at+retireOffsets, max(before, stats.Boundary))
 		n := int64(0)
 		err := streams.Guard(func() (err error) {
-			n, err = b.keyed.Retire(ctx, pkstore.Retirement{Before: at, Times: appendTimes, Durable: func(ctx context.Context) error {
+			n, err = b.keyed.Retire(ctx, pkstore.Retirement{Before: at, Times: appendTimes, Rest: pace.rest, Durable: func(ctx context.Context) error {
 				return e.Flush(ctx, model.Fsync)
 			}})
 			return err

@@ -63,7 +63,7 @@ func TestRetireVictim(t *testing.T) {
 		for { // until the process is killed
 			e.Maintain(context.Background())
 			b := e.catalog.lookup(name(t, "t")).opened()[0]
-			if err := e.retireBucket(context.Background(), b, b.keyed.End()-next%150); err != nil {
+			if err := e.retireBucket(context.Background(), b, b.keyed.End()-next%150, e.newPacer()); err != nil {
 				fmt.Println("failed", err)
 			}
 		}

@@ -25,7 +25,7 @@ func (m *keyedMachine) retire(r *rapid.T) {
 	}
 	b := buckets[rapid.IntRange(0, len(buckets)-1).Draw(r, "bucket")]
 	if end := b.keyed.End(); end > 0 {
-		if err := m.e.retireBucket(m.t.Context(), b, rapid.Int64Range(1, end).Draw(r, "before")); err != nil {
+		if err := m.e.retireBucket(m.t.Context(), b, rapid.Int64Range(1, end).Draw(r, "before"), m.e.newPacer()); err != nil {
 			r.Fatal(err)
 		}
 	}
@@ -35,7 +35,7 @@ func (m *keyedMachine) retire(r *rapid.T) {
 func retireAllBut(t *testing.T, e *Engine, rows int64) {
 	t.Helper()
 	for _, b := range e.catalog.lookup(name(t, "t")).opened() {
-		if err := e.retireBucket(t.Context(), b, b.keyed.End()-rows); err != nil {
+		if err := e.retireBucket(t.Context(), b, b.keyed.End()-rows, e.newPacer()); err != nil {
 			t.Fatal(err)
 		}
 	}

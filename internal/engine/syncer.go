@@ -16,6 +16,10 @@ import (
 // one sync of the whole file system is cheaper.
 const syncFilesMax = 2
 
+// syncFilesRetiring is that number while rows are retired: the sync of the whole file system would wait for the
+// megabytes that the stores of retired rows write at once.
+const syncFilesRetiring = 16
+
 // syncQueue bounds the groups that are written and not yet synced: about a second of them. Their rows
 // are in the page cache, so the bound is one of bookkeeping; it is this long so that tables that do
 // not wait for the disk go on while a large file is synced.
@@ -196,7 +200,11 @@ func (e *Engine) flush(d *dirty) {
 
 // syncFiles syncs files, and where names in folders have changed, everything.
 func (e *Engine) syncFiles(files []vfs.File, names bool) error {
-	if len(files) > syncFilesMax || names {
+	single := syncFilesMax
+	if e.retiring.Load() > 0 {
+		single = syncFilesRetiring
+	}
+	if len(files) > single || names {
 		return e.options.FS.SyncAll()
 	}
 	var wait sync.WaitGroup
