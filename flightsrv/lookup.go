@@ -1,6 +1,7 @@
 package flightsrv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -16,19 +17,38 @@ import (
 )
 
 // exchange is one DoExchange. A goroutine of its own receives keys and answers them, one batch
-// after the other, so that an answer is sent without waking anybody else. What the client sends
-// meanwhile waits in the HTTP/2 window of the stream: beyond that the client has to read.
+// after the other, so that an answer is sent without waking anybody else. Where batches are large
+// there are two, which take turns: one finds rows while the other one puts together what it has found. What
+// the client sends meanwhile waits in the HTTP/2 window of the stream: beyond that the client has to read.
 //
 // The handler only waits, because it alone can end the stream of a client that sends nothing.
 type exchange struct {
 	service *service
 	stream  grpc.ServerStream
-	answers answers
+	lookup  *engine.Lookup
+	// turns hands the right to receive to the other goroutine. Its room is for the one that there is.
+	turns chan turn
+	// second starts the other goroutine.
+	second sync.Once
+	// ended has how each goroutine has ended.
+	ended chan error
 
-	// answering is held while something is answered.
-	answering sync.Mutex
-	returned  bool // the handler's: nothing may be sent any more; guarded by answering
+	// answering is held for reading while something is answered.
+	answering sync.RWMutex
+	returned  chan struct{} // closed when the handler returns: nothing may be sent any more
 }
+
+// turn is the right to receive and to look up the next batch of keys.
+type turn struct {
+	// seq is the index of that batch.
+	seq int64
+	// before is closed when the answer before has been sent; nil: it has been.
+	before <-chan struct{}
+}
+
+// turnKeysMin is the number of keys from which on the other goroutine gets the next turn: for fewer, waking it takes
+// as long as what it would do.
+const turnKeysMin = 64
 
 // DoExchange implements flight.FlightServiceServer.
 func (s *service) DoExchange(stream flight.FlightService_DoExchangeServer) error {
@@ -42,31 +62,51 @@ func (s *service) DoExchange(stream flight.FlightService_DoExchangeServer) error
 	if s.draining.Err() != nil {
 		return drainingError()
 	}
-	x := &exchange{service: s, stream: stream}
-	ended := make(chan error, 1)
-	s.receivers.Go(func() { ended <- x.run() })
+	x := &exchange{
+		service: s, stream: stream, turns: make(chan turn, 1), ended: make(chan error, 2), returned: make(chan struct{}),
+	}
+	defer x.leave()
+	s.receivers.Go(func() { x.ended <- x.run() })
 	select {
-	case err := <-ended:
+	case err := <-x.ended:
 		return err
 	case <-stream.Context().Done():
-		x.leave()
 		return stream.Context().Err()
 	case <-s.draining.Done():
-		x.leave()
 	}
+	x.leave()
 	select {
-	case err := <-ended: // before the drain
-		return err
+	case err := <-x.ended: // before the drain
+		if !errors.Is(err, errStreamEnded) {
+			return err
+		}
 	default:
-		return drainingError()
 	}
+	return drainingError()
 }
 
 // leave waits for the answer that is being sent, and lets none follow.
 func (x *exchange) leave() {
+	select {
+	case <-x.returned:
+		return
+	default:
+	}
+	close(x.returned)
 	x.answering.Lock()
 	defer x.answering.Unlock()
-	x.returned = true
+}
+
+// begin says that something is answered, until end; it fails once the handler has returned.
+func (x *exchange) begin() (end func(), err error) {
+	x.answering.RLock()
+	select {
+	case <-x.returned:
+		x.answering.RUnlock()
+		return nil, errStreamEnded
+	default:
+		return x.answering.RUnlock, nil
+	}
 }
 
 // open receives the descriptor and the schema, and answers with the schema of what is to come.
@@ -77,11 +117,11 @@ func (x *exchange) open() error {
 	if err != nil {
 		return err
 	}
-	x.answering.Lock()
-	defer x.answering.Unlock()
-	if x.returned {
-		return errStreamEnded
+	end, err := x.begin()
+	if err != nil {
+		return err
 	}
+	defer end()
 	command, err := lookupOfDescriptor(descriptor)
 	if err != nil {
 		return err
@@ -92,17 +132,11 @@ func (x *exchange) open() error {
 	}
 	// The engine keeps the schema, the network's buffers go back.
 	request.Schema = append([]byte(nil), message.header...)
-	ctx := x.stream.Context()
-	lookup, err := x.service.engine.OpenLookup(ctx, request)
-	if err != nil {
+	if x.lookup, err = x.service.engine.OpenLookup(x.stream.Context(), request); err != nil {
 		return err
 	}
-	x.answers = newAnswers(x.service, x.stream, lookup)
-	if err := x.answers.sendSchema(); err != nil {
-		lookup.Close()
-		return err
-	}
-	return nil
+	first := newAnswers(x.service, x.stream, x.lookup, 0)
+	return first.sendSchema()
 }
 
 func lookupOfDescriptor(bytes []byte) (*lookupCommand, error) {
@@ -126,41 +160,97 @@ func lookupOfDescriptor(bytes []byte) (*lookupCommand, error) {
 	return command.Lookup, nil
 }
 
-// run answers what comes until the client has sent everything, which gives nil.
+// run opens the stream, and answers what comes until the client has sent everything, which gives nil.
 func (x *exchange) run() (err error) {
 	defer x.service.recoverInto(&err)
 	if err := x.open(); err != nil {
 		return err
 	}
-	defer x.answers.lookup.Close()
+	x.turns <- turn{}
+	return x.work(0)
+}
+
+// work is what each of the two goroutines does.
+func (x *exchange) work(number int) (err error) {
+	defer x.service.recoverInto(&err)
+	a := newAnswers(x.service, x.stream, x.lookup, number)
 	message := incoming{}
 	defer message.free()
 	for {
-		if err := receiveInto(x.stream, &message); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return batchError(x.answers.seq, err)
+		var t turn
+		select {
+		case t = <-x.turns:
+		case <-x.returned:
+			return errStreamEnded
 		}
-		err := x.answer(&message)
-		message.free()
-		if err != nil {
-			return err
+		for passed := false; !passed; {
+			if err := receiveInto(x.stream, &message); err != nil {
+				return x.endOfKeys(t, err)
+			}
+			if passed, err = x.answer(&a, &t, &message); err != nil {
+				return err
+			}
+			message.free()
 		}
 	}
 }
 
-// answer answers one message, unless the handler has returned.
-func (x *exchange) answer(message *incoming) error {
-	x.answering.Lock()
-	defer x.answering.Unlock()
-	if x.returned {
+// endOfKeys is what the stream ends with where no more keys can be received: behind the answer before.
+func (x *exchange) endOfKeys(t turn, err error) error {
+	if failed := x.await(t.before); failed != nil {
+		return failed
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return batchError(t.seq, err)
+}
+
+// await waits for the answer before, which before stands for.
+func (x *exchange) await(before <-chan struct{}) error {
+	if before == nil {
+		return nil
+	}
+	select {
+	case <-before:
+		return nil
+	case <-x.returned:
 		return errStreamEnded
 	}
-	if err := checkKeys(message); err != nil {
-		return batchError(x.answers.seq, err)
+}
+
+// answer answers one message, unless the handler has returned. It passes the turn on, or leaves in it what the next
+// one is.
+func (x *exchange) answer(a *answers, t *turn, message *incoming) (passed bool, err error) {
+	end, err := x.begin()
+	if err != nil {
+		return false, err
 	}
-	return x.answers.answer(x.stream.Context(), message.header, message.body)
+	defer end()
+	if err := checkKeys(message); err != nil {
+		return false, cmp.Or(x.await(t.before), batchError(t.seq, err))
+	}
+	var sent chan struct{}
+	keys := engine.KeyMessage{Header: message.header, Body: message.body}
+	keys.Found = func(rows int64) {
+		if passed = rows >= turnKeysMin; passed {
+			sent = make(chan struct{})
+			x.second.Do(func() { x.service.receivers.Go(func() { x.ended <- x.work(1) }) })
+			x.turns <- turn{seq: t.seq + 1, before: sent}
+		}
+	}
+	parts, err := a.answer(x.stream.Context(), t.seq, keys, func() error { return x.await(t.before) })
+	if err != nil {
+		return passed, err
+	}
+	if passed {
+		close(sent)
+	}
+	if parts > 0 { // else the answer before may not have been sent
+		t.before = nil
+		t.seq++
+	}
+	return passed, nil
 }
 
 // checkKeys refuses a message that is no batch of keys.
@@ -195,58 +285,65 @@ func (s *service) getLookup(command *lookupCommand, stream flight.FlightService_
 	if err != nil {
 		return err
 	}
-	defer lookup.Close()
-	answers := newAnswers(s, stream, lookup)
+	answers, seq := newAnswers(s, stream, lookup, 0), int64(0)
 	if err := answers.sendSchema(); err != nil {
 		return err
 	}
 	for _, message := range messages[1:] {
-		if err := answers.answer(ctx, message.Header, [][]byte{message.Body}); err != nil {
+		keys := engine.KeyMessage{Header: message.Header, Body: [][]byte{message.Body}}
+		parts, err := answers.answer(ctx, seq, keys, func() error { return nil })
+		if err != nil {
 			return err
+		}
+		if parts > 0 {
+			seq++
 		}
 	}
 	return nil
 }
 
-// answers sends the answers of one stream of lookups.
+// answers sends answers of one stream of lookups, all of them or those of one of two goroutines.
 type answers struct {
-	service *service
-	stream  grpc.ServerStream
-	lookup  *engine.Lookup
-	// seq is the index of the next batch of keys.
-	seq      int64
+	service  *service
+	stream   grpc.ServerStream
+	lookup   *engine.Lookup
+	turn     int
 	message  outgoing
 	metadata []byte // reused
 }
 
-func newAnswers(s *service, stream grpc.ServerStream, lookup *engine.Lookup) answers {
-	return answers{service: s, stream: stream, lookup: lookup, message: outgoing{holder: connectionOf(stream.Context())}}
+func newAnswers(s *service, stream grpc.ServerStream, lookup *engine.Lookup, turn int) answers {
+	holder := connectionOf(stream.Context())
+	return answers{service: s, stream: stream, lookup: lookup, turn: turn, message: outgoing{holder: holder}}
 }
 
 func (a *answers) sendSchema() error {
 	return a.stream.SendMsg(&outgoing{header: a.lookup.SchemaMessage()})
 }
 
-// answer answers one message; one that carries no batch, a dictionary, has no answer.
-func (a *answers) answer(ctx context.Context, header []byte, body [][]byte) error {
-	parts := int64(0)
-	for part, err := range a.lookup.Answer(ctx, header, body) {
-		if err != nil {
-			return batchError(a.seq, err)
+// answer answers one message, the batch of keys with index seq, in parts; one that carries no batch, a dictionary, has
+// no answer. ready waits until it is its turn to be sent.
+func (a *answers) answer(ctx context.Context, seq int64, keys engine.KeyMessage, ready func() error) (parts int64, err error) {
+	keys.Turn = a.turn
+	for part, err := range a.lookup.Answer(ctx, keys) {
+		if parts == 0 {
+			if err := ready(); err != nil {
+				return 0, err
+			}
 		}
-		if err := a.send(&part, parts); err != nil {
-			return err
+		if err != nil {
+			return parts, batchError(seq, err)
+		}
+		if err := a.send(&part, seq, parts); err != nil {
+			return parts, err
 		}
 		parts++
 	}
-	if parts > 0 {
-		a.seq++
-	}
-	return nil
+	return parts, nil
 }
 
-func (a *answers) send(part *engine.LookupPart, number int64) error {
-	a.metadata = appendAnswer(a.metadata[:0], a.seq, number, part)
+func (a *answers) send(part *engine.LookupPart, seq, number int64) error {
+	a.metadata = appendAnswer(a.metadata[:0], seq, number, part)
 	a.message.header, a.message.metadata = part.Message.Header, a.metadata
 	a.message.body, a.message.bodyBytes = part.Message.Body, part.Message.BodyLength
 	if err := a.stream.SendMsg(&a.message); err != nil {

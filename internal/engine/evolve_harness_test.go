@@ -204,7 +204,7 @@ func lookupJSON(t testing.TB, l *Lookup, schema *arrow.Schema, keys string) ([]m
 	t.Helper()
 	header, body := recordMessage(t, recordOfJSON(t, schema, keys))
 	var rows []map[string]any
-	for part, err := range l.Answer(context.Background(), header, body) {
+	for part, err := range l.Answer(context.Background(), KeyMessage{Header: header, Body: body}) {
 		if err != nil {
 			return nil, err
 		}

@@ -55,7 +55,6 @@ func lookedUpBy(t testing.TB, e *Engine, table string, request LookupRequest, ke
 	schema := nullable(keyedFields(request.By...))
 	request.Schema = arrowipc.EncodeSchema(schema)
 	l := openLookup(t, e, table, request)
-	defer l.lookup.Close()
 	header, body := keyedMessage(t, schema, keys)
 	records, parts, err := l.ask(context.Background(), header, body)
 	if err != nil {
@@ -175,7 +174,6 @@ func TestLookupByIndexCarries(t *testing.T) {
 		if !slices.Equal(lines, want) || len(ids) != 20+len(want)-2 {
 			t.Errorf("inner %v: %v with %d ids, want %v", inner, lines, len(ids), want)
 		}
-		l.lookup.Close()
 	}
 }
 

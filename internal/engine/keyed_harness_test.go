@@ -420,7 +420,7 @@ func (l *lookup) ask(ctx context.Context, header []byte, body [][]byte) ([]arrow
 	l.t.Helper()
 	var parts []LookupPart
 	var records []arrow.RecordBatch
-	for part, err := range l.lookup.Answer(ctx, header, body) {
+	for part, err := range l.lookup.Answer(ctx, KeyMessage{Header: header, Body: body}) {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -460,7 +460,6 @@ func (l *lookup) rows(ids ...int64) ([]keyedRow, LookupPart) {
 func lookupRows(t testing.TB, e *Engine, table string, ids ...int64) []keyedRow {
 	t.Helper()
 	l := openLookup(t, e, table, LookupRequest{})
-	defer l.lookup.Close()
 	rows, _ := l.rows(ids...)
 	if len(rows) != len(ids) {
 		t.Fatalf("%d rows for %d keys", len(rows), len(ids))

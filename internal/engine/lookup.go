@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"sync/atomic"
 
@@ -15,7 +14,7 @@ import (
 	"github.com/headrace/headrace/streams"
 )
 
-// Lookup is a stream of lookups. It is for one goroutine.
+// Lookup is a stream of lookups. It is for one goroutine, or for two that take turns: see Answer.
 type Lookup struct {
 	engine  *Engine
 	table   *table
@@ -49,10 +48,14 @@ type Lookup struct {
 	filtered *lookupFilter
 
 	hashes   []uint64 // reused
-	found    []arrowipc.Pick
 	halves   [2][]arrowipc.Pick
 	searches []search
-	input    []arrowipc.Pick
+	// found are the rows of the answer that is being looked up, input those of the client's batch that they belong
+	// to, where that is not the row of the same number.
+	found, input []arrowipc.Pick
+	turns        [2]lookupTurn
+	// underWay counts messages that are being answered.
+	underWay atomic.Int32
 	// outdated says that rows were found of another version of the schema than the binding's.
 	outdated atomic.Bool
 }
@@ -73,6 +76,7 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 		return nil, err
 	}
 	l := &Lookup{engine: e, table: t, request: request, schema: schema}
+	l.turns[1].number = 1
 	if l.columns, err = schema.chosen(request.Columns); err != nil {
 		return nil, err
 	}
@@ -212,89 +216,6 @@ func (l *Lookup) openAnswers(keys *arrowipc.Layout) error {
 
 // SchemaMessage is the IPC schema message of the answers.
 func (l *Lookup) SchemaMessage() []byte { return l.projection.SchemaMessage() }
-
-// Answer looks up one batch of keys; header and body are free when it returns. It gives at least one
-// part, in order; no part for a message that carries no batch.
-func (l *Lookup) Answer(ctx context.Context, header []byte, body [][]byte) iter.Seq2[LookupPart, error] {
-	return func(yield func(LookupPart, error) bool) {
-		batches, err := l.decoder.Decode(header, body)
-		if err != nil {
-			yield(LookupPart{}, err)
-			return
-		}
-		for i, batch := range batches {
-			last := i == len(batches)-1
-			more := err == nil
-			if more {
-				more = l.answer(ctx, batch, last, yield)
-			}
-			batch.Release()
-			if !more {
-				return
-			}
-		}
-	}
-}
-
-// answer looks up the keys of one plain or compressed batch; false once the caller wants no more.
-func (l *Lookup) answer(ctx context.Context, batch *arrowipc.Batch, last bool, yield func(LookupPart, error) bool) bool {
-	if batch.Codec != arrowipc.NoCodec {
-		plain, err := arrowipc.Decompress(batch)
-		if err != nil {
-			return yield(LookupPart{}, err) && false
-		}
-		defer plain.Release()
-		batch = plain
-	}
-	asOf, err := l.resolve(ctx, batch)
-	if err != nil {
-		return yield(LookupPart{}, err) && false
-	}
-	rows := answerRows
-	for from := 0; ; {
-		to := min(from+rows, len(l.found))
-		answer, err := l.gather(from, to)
-		if err != nil {
-			return yield(LookupPart{}, err) && false
-		}
-		rows = min(max(rows*answerBytes/max(len(answer.Body), 1), 1), answerRowsMax)
-		from = to
-		end := to == len(l.found)
-		parts := cutBatch(answer, messageBytesDefault)
-		for i, part := range parts {
-			chunk := LookupPart{Rows: part.Rows, Last: last && end && i == len(parts)-1, AsOf: asOf}
-			chunk.Message, err = l.projection.Encode(part, nil, part.Codec)
-			if !yield(chunk, err) || err != nil {
-				return false
-			}
-		}
-		if end {
-			return true
-		}
-	}
-}
-
-// answerRows is how many rows of an answer are gathered at first, and answerRowsMax later on, if they
-// take answerBytes or less: one key may be asked for many times, and its row may be large.
-const (
-	answerRows    = 2 << 10
-	answerRowsMax = 64 << 10
-	answerBytes   = 2 << 20
-)
-
-// cutBatch cuts a batch that lies on the heap into parts of about that many bytes, at least a row each.
-func cutBatch(batch *arrowipc.Batch, limit int64) []*arrowipc.Batch {
-	if int64(len(batch.Body)) <= limit || batch.Rows <= 1 {
-		return []*arrowipc.Batch{batch}
-	}
-	half := batch.Rows / 2
-	first, err := arrowipc.Slice(batch, 0, half)
-	second, err2 := arrowipc.Slice(batch, half, batch.Rows)
-	if err != nil || err2 != nil {
-		return []*arrowipc.Batch{batch}
-	}
-	return append(cutBatch(first, limit), cutBatch(second, limit)...)
-}
 
 // resolve finds the rows of the answer, in l.found; l.input has the rows of the client's batch that they
 // belong to, where that is not the row of the same number.
@@ -438,13 +359,13 @@ func (l *Lookup) choose(view *arrowipc.View) {
 }
 
 // fill appends the rows of the answer, column by column.
-func (l *Lookup) fill(builder *arrowipc.Builder, found, input []arrowipc.Pick) error {
+func (l *Lookup) fill(binding *lookupBinding, builder *arrowipc.Builder, found, input []arrowipc.Pick) error {
 	for column := range l.carried {
 		if err := builder.AppendColumnPicks(column, column, input); err != nil {
 			return err
 		}
 	}
-	for i, column := range l.binding.columns {
+	for i, column := range binding.columns {
 		if err := builder.AppendColumnPicks(l.carried+i, column, found); err != nil {
 			return err
 		}
@@ -457,12 +378,9 @@ func (l *Lookup) fill(builder *arrowipc.Builder, found, input []arrowipc.Pick) e
 		if pick.View != nil {
 			value[0] = 1
 		}
-		if err := builder.AppendValue(l.binding.found, value); err != nil {
+		if err := builder.AppendValue(binding.found, value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// Close ends the stream.
-func (l *Lookup) Close() {}

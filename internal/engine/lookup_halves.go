@@ -13,7 +13,7 @@ import (
 
 // halvesMin is the number of keys from which on two goroutines look them up: nearly all of the time is
 // spent waiting for memory, and one stream of lookups should not leave a processor idle. For fewer keys
-// waking the other one takes as long as doing its half.
+// waking the other one takes as long as doing its half; and where two messages are being answered, both are busy.
 const halvesMin = 256
 
 // search is the keys of one bucket.
@@ -44,7 +44,7 @@ func (l *Lookup) findInAll(keys pkstore.Keys, places iter.Seq2[place, []int32]) 
 		}
 		return nil
 	}
-	if err := inHalves(n, half); err != nil {
+	if err := l.inHalves(n, half); err != nil {
 		return nil, err
 	}
 	offsets := make(model.Offsets, len(l.searches))
@@ -100,8 +100,9 @@ func (l *Lookup) findOne(s *search, keys pkstore.Keys, picks *[]arrowipc.Pick) (
 }
 
 // gather makes a part of the answer, of some of the rows that were found.
-func (l *Lookup) gather(from, to int) (*arrowipc.Batch, error) {
-	err := inHalves(to-from, func(which, step int) error {
+func (l *Lookup) gather(a *lookupTurn, from, to int) (*arrowipc.Batch, error) {
+	builders := &a.binding.builders[a.number]
+	err := l.inHalves(to-from, func(which, step int) error {
 		first, last := from, to
 		if step == 2 {
 			middle := (from + to) / 2
@@ -109,27 +110,27 @@ func (l *Lookup) gather(from, to int) (*arrowipc.Batch, error) {
 		}
 		var input []arrowipc.Pick
 		if l.carried > 0 {
-			input = l.input[first:last]
+			input = a.input[first:last]
 		}
-		return streams.Guard(func() error { return l.fill(l.binding.builders[which], l.found[first:last], input) })
+		return streams.Guard(func() error { return l.fill(a.binding, builders[which], a.found[first:last], input) })
 	})
 	if err != nil {
 		return nil, err
 	}
-	if to-from >= halvesMin {
-		second := l.binding.builders[1].Finish()
+	if builders[1].Rows() > 0 {
+		second := builders[1].Finish()
 		defer second.Release()
-		if err := l.binding.builders[0].AppendRange(second, 0, second.Rows); err != nil {
+		if err := builders[0].AppendRange(second, 0, second.Rows); err != nil {
 			return nil, err
 		}
 	}
-	return l.binding.finish(l.binding.builders[0], to-from)
+	return a.binding.finish(builders[0], to-from)
 }
 
 // inHalves does a work of that many keys: at once in two goroutines, as halves 0 and 1 with step 2, or
 // alone, as half 0 with step 1.
-func inHalves(keys int, work func(which, step int) error) error {
-	if keys < halvesMin {
+func (l *Lookup) inHalves(keys int, work func(which, step int) error) error {
+	if keys < halvesMin || l.underWay.Load() > 1 {
 		return work(0, 1)
 	}
 	var other errgroup.Group

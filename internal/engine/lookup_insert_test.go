@@ -51,7 +51,6 @@ func TestInsertMissing(t *testing.T) {
 	for c := range clients {
 		wait.Go(func() {
 			l := openLookup(t, e, "u", LookupRequest{InsertMissing: true})
-			defer l.lookup.Close()
 			for from := int64(0); from < keys; from += 20 {
 				ids := make([]int64, 0, 22)
 				for id := from; id < from+20; id++ {
@@ -88,7 +87,6 @@ func TestInsertMissing(t *testing.T) {
 	e = open(t, testOptions(files))
 	defer closeEngine(t, e)
 	l := openLookup(t, e, "u", LookupRequest{InsertMissing: true})
-	defer l.lookup.Close()
 	if rows, _ := l.rows(5, keys+1); rows[0] != want[5] || numbers[rows[1].number] != 0 && rows[1].number != 0 {
 		t.Errorf("after a restart: %+v, want %+v and a new number", rows, want[5])
 	}

@@ -80,8 +80,9 @@ func (g *gathering) finish(builder *arrowipc.Builder, rows int) (*arrowipc.Batch
 type lookupBinding struct {
 	*gathering
 	schema *tableSchema
-	// builders make the halves of an answer, found is the index of the column that says what was found.
-	builders [2]*arrowipc.Builder
+	// builders make the halves of the answers of both turns, found is the index of the column that says what was
+	// found.
+	builders [2][2]*arrowipc.Builder
 	found    int
 }
 
@@ -106,7 +107,9 @@ func (l *Lookup) bind(schema *tableSchema) error {
 	}
 	l.binding = &lookupBinding{
 		gathering: g, schema: schema, found: g.layout.Schema().NumFields() - 1,
-		builders: [2]*arrowipc.Builder{arrowipc.NewBuilder(g.layout), arrowipc.NewBuilder(g.layout)},
+	}
+	for turn := range l.binding.builders {
+		l.binding.builders[turn] = [2]*arrowipc.Builder{arrowipc.NewBuilder(g.layout), arrowipc.NewBuilder(g.layout)}
 	}
 	return nil
 }

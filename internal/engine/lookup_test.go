@@ -89,7 +89,6 @@ func TestLookupForms(t *testing.T) {
 					}
 				}
 			}
-			l.lookup.Close()
 		}
 		record.Release()
 		b.Release()
@@ -334,7 +333,7 @@ func TestDictionaryKeys(t *testing.T) {
 	l := openLookup(t, e, "t", LookupRequest{Schema: messages[0].Header, Columns: []string{"v"}, Carry: true})
 	text := ""
 	for _, m := range messages[1:] {
-		for part, err := range l.lookup.Answer(t.Context(), m.Header, [][]byte{m.Body}) {
+		for part, err := range l.lookup.Answer(t.Context(), KeyMessage{Header: m.Header, Body: [][]byte{m.Body}}) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -133,9 +133,8 @@ func lookupParted(t *testing.T, e *Engine, request LookupRequest, columns []stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	var found []partedRow
-	for part, err := range l.Answer(t.Context(), header, body) {
+	for part, err := range l.Answer(t.Context(), KeyMessage{Header: header, Body: body}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -75,7 +75,7 @@ func TestGrowPartitions(t *testing.T) {
 				t.Helper()
 				_, header, body := partedKeys(t, []string{"country", "id"}, all...)
 				found := 0
-				for part, err := range l.Answer(t.Context(), header, body) {
+				for part, err := range l.Answer(t.Context(), KeyMessage{Header: header, Body: body}) {
 					if err != nil {
 						t.Fatal(err)
 					}
