@@ -37,12 +37,16 @@ func (x *exchanger) sendAll(sizes []int) (sent [][]int64, done chan error) {
 	return sent, done
 }
 
-// wantIDs are the lines of an answer: the keys below 200 are there.
-func wantIDs(ids []int64) []string {
+// wantIDs are the lines of an answer: the keys below 200 are there. With carry each has its key first.
+func wantIDs(ids []int64, carry bool) []string {
 	lines := make([]string, len(ids))
 	for i, id := range ids {
-		if lines[i] = strconv.FormatInt(id, 10); id >= 200 {
+		key := strconv.FormatInt(id, 10)
+		if lines[i] = key; id >= 200 {
 			lines[i] = "(null)"
+		}
+		if carry {
+			lines[i] = key + " " + lines[i]
 		}
 	}
 	return lines
@@ -62,12 +66,18 @@ func (s *testServer) createTurns(t *testing.T) {
 func TestAnswersKeepTheOrderOfTheKeys(t *testing.T) {
 	s := startServer(t, nil)
 	s.createTurns(t)
+	t.Run("columns", func(t *testing.T) { s.checkOrder(t, `"columns":["id"]`, false) })
+	t.Run("carried columns", func(t *testing.T) { s.checkOrder(t, `"columns":["id"],"carry":true,"prefix":"u_"`, true) })
+}
+
+// checkOrder looks up batches of all sizes, while the table is written to.
+func (s *testServer) checkOrder(t *testing.T, fields string, carry bool) {
 	random := rand.New(rand.NewPCG(1, 2))
 	sizes := make([]int, 400)
 	for i := range sizes {
 		sizes[i] = []int{1, turnKeysMin - 1, turnKeysMin, 300, 2500}[random.IntN(5)]
 	}
-	x := s.openLookup(t.Context(), t, `{"lookup":{"table":"u","columns":["id"]}}`, keySchema)
+	x := s.openLookup(t.Context(), t, `{"lookup":{"table":"u",`+fields+`}}`, keySchema)
 	sent, done := x.sendAll(sizes)
 	ctx, cancel := context.WithCancel(t.Context())
 	writer := make(chan struct{})
@@ -93,7 +103,7 @@ func TestAnswersKeepTheOrderOfTheKeys(t *testing.T) {
 			}
 			lines, last = append(lines, part...), meta.Last
 		}
-		if !slices.Equal(lines, wantIDs(ids)) {
+		if !slices.Equal(lines, wantIDs(ids, carry)) {
 			t.Fatalf("answer %d of %d keys has other rows", i, len(ids))
 		}
 	}
@@ -122,7 +132,7 @@ func TestFaultsComeBehindTheAnswersBefore(t *testing.T) {
 		}
 		for i, ids := range sent {
 			lines, _, err := x.next()
-			if err != nil || !slices.Equal(lines, wantIDs(ids)) {
+			if err != nil || !slices.Equal(lines, wantIDs(ids, false)) {
 				t.Fatalf("answer %d: %d rows, %v", i, len(lines), err)
 			}
 		}
@@ -155,7 +165,7 @@ func TestDrainEndsBusyLookups(t *testing.T) {
 			}
 			break
 		}
-		if int(meta.Seq) != i || !slices.Equal(lines, wantIDs(ids)) {
+		if int(meta.Seq) != i || !slices.Equal(lines, wantIDs(ids, false)) {
 			t.Fatalf("answer %d has other rows: %+v", i, meta)
 		}
 	}
