@@ -13,7 +13,7 @@ from typing import Any
 import profiles
 import pyarrow as pa
 
-from . import keyed_restart, load, lookups
+from . import keyed_restart, keyed_retired, load, lookups
 from .keyed_surrounding import UPSERTS_PER_SECOND, Upserts
 from .plan import BUILD, Plan
 from .process import PeakMemory
@@ -49,6 +49,9 @@ def measure(plan: Plan, recorder: Recorder, _: list[pa.RecordBatch]) -> None:
             lookups_beside_upserts(bench, table)
             state_scan(bench, table)
             keyed_restart.measure(bench, table, empty)
+            if keys == plan.keyed_sizes[0]:
+                ours.drop(table)
+                keyed_retired.measure(bench)
 
 
 @dataclass
@@ -87,12 +90,12 @@ class Bench:
         """Writes the number of keys."""
         return f"{self.keys / 1e6:g} M keys"
 
-    def create(self) -> str:
-        """Creates a table."""
+    def create(self, options: dict[str, str] | None = None) -> str:
+        """Creates a table, perhaps with more options."""
         table = f"bench.profiles_{next(self.numbers)}"
         self.ours.create(
             table, profiles.SCHEMA, primary_key=[profiles.KEY], buckets=BUCKETS,
-            options={"log.durability": "fsync", "changelog.image": "full"},
+            options={"log.durability": "fsync", "changelog.image": "full", **(options or {})},
         )  # fmt: skip
         return table
 
