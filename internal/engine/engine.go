@@ -75,7 +75,6 @@ type Engine struct {
 	rewriting  rewriting
 	builds     indexBuilds
 	counters   counters
-	retiring   atomic.Int32 // buckets whose rows are being retired
 	recovery   Recovery
 }
 

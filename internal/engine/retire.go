@@ -142,8 +142,6 @@ func (e *Engine) retireBucket(ctx context.Context, b *bucket, before int64, pace
 	if b.Behind() {
 		e.roll(ctx, b) // rows that are retired are of the present schema: let a segment say what that is
 	}
-	e.retiring.Add(1)
-	defer e.retiring.Add(-1)
 	began, moved := e.options.Clock.Now(), int64(0)
 	for at := max(stats.Boundary, stats.Start); ; {
 		at = min(at+retireOffsets, max(before, stats.Boundary))

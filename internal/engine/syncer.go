@@ -13,12 +13,9 @@ import (
 )
 
 // syncFilesMax is the number of dirty files up to which each is synced on its own; from there on
-// one sync of the whole file system is cheaper.
-const syncFilesMax = 2
-
-// syncFilesRetiring is that number while rows are retired: the sync of the whole file system would wait for the
-// megabytes that the stores of retired rows write at once.
-const syncFilesRetiring = 16
+// one sync of the whole file system is cheaper. That also waits for what others write, such as the megabytes
+// that stores of retired rows and the rewriting of segments write at once.
+const syncFilesMax = 8
 
 // syncQueue bounds the groups that are written and not yet synced: about a second of them. Their rows
 // are in the page cache, so the bound is one of bookkeeping; it is this long so that tables that do
@@ -200,11 +197,7 @@ func (e *Engine) flush(d *dirty) {
 
 // syncFiles syncs files, and where names in folders have changed, everything.
 func (e *Engine) syncFiles(files []vfs.File, names bool) error {
-	single := syncFilesMax
-	if e.retiring.Load() > 0 {
-		single = syncFilesRetiring
-	}
-	if len(files) > single || names {
+	if len(files) > syncFilesMax || names {
 		return e.options.FS.SyncAll()
 	}
 	var wait sync.WaitGroup
