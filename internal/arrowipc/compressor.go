@@ -57,6 +57,9 @@ func NewCompressor(codec Codec, level int) (*Compressor, error) {
 // decompression, and many floats would shrink by a twentieth.
 const gainMin = 8
 
+// gains says that the stored form of a buffer is worth its decompression.
+func gains(stored, plain []byte) bool { return len(stored) <= len(plain)-len(plain)/gainMin }
+
 // Compress gives a plain batch with every buffer compressed, in a body of its own, which the caller
 // releases. A buffer that would shrink by less than an eighth is stored plainly.
 func (c *Compressor) Compress(plain *Batch) (*Batch, error) {
@@ -101,7 +104,7 @@ func (c *Compressor) add(plain []byte) error {
 			return err
 		}
 	}
-	if len(c.frames.bytes)-begin > len(plain)-len(plain)/gainMin {
+	if !gains(c.frames.bytes[begin:], plain) {
 		c.frames.bytes = append(append(c.frames.bytes[:begin], notCompressed[:]...), plain...)
 	}
 	return nil

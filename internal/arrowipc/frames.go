@@ -22,7 +22,7 @@ var (
 )
 
 // appendFrame appends a plain buffer in the form that the codec wants: its length, and a frame; or, where
-// that is not shorter, the bytes themselves. Of an empty buffer nothing is appended.
+// that gains too little, the bytes themselves. Of an empty buffer nothing is appended.
 func appendFrame(dst, plain []byte, codec Codec) ([]byte, error) {
 	if len(plain) == 0 {
 		return dst, nil
@@ -39,7 +39,7 @@ func appendFrame(dst, plain []byte, codec Codec) ([]byte, error) {
 		if err != nil {
 			return dst[:start], fmt.Errorf("compressing a buffer: %w", err)
 		}
-		if len(dst)-start < len(plain)+compressedPrefix {
+		if gains(dst[start:], plain) {
 			return dst, nil
 		}
 	}

@@ -154,8 +154,8 @@ func (p *Projection) Reads(b *Batch, codec Codec) bool {
 	return false
 }
 
-// Encode is Message with the buffers in a codec: that of b, or any where b is plain. Buffers that would not
-// shrink stay plain, as the format allows.
+// Encode is Message with the buffers in a codec: that of b, or any where b is plain. Buffers that would
+// shrink by less than an eighth stay plain, as the format allows.
 func (p *Projection) Encode(b *Batch, extra [][][]byte, codec Codec) (Message, error) {
 	if codec != b.Codec && b.Codec != NoCodec {
 		return Message{}, fmt.Errorf("encoding a batch: its codec is %d, want %d or none", b.Codec, codec)
