@@ -307,14 +307,14 @@ type answers struct {
 	service  *service
 	stream   grpc.ServerStream
 	lookup   *engine.Lookup
-	turn     int
+	worker   int
 	message  outgoing
 	metadata []byte // reused
 }
 
-func newAnswers(s *service, stream grpc.ServerStream, lookup *engine.Lookup, turn int) answers {
+func newAnswers(s *service, stream grpc.ServerStream, lookup *engine.Lookup, worker int) answers {
 	holder := connectionOf(stream.Context())
-	return answers{service: s, stream: stream, lookup: lookup, turn: turn, message: outgoing{holder: holder}}
+	return answers{service: s, stream: stream, lookup: lookup, worker: worker, message: outgoing{holder: holder}}
 }
 
 func (a *answers) sendSchema() error {
@@ -324,7 +324,7 @@ func (a *answers) sendSchema() error {
 // answer answers one message, the batch of keys with index seq, in parts; one that carries no batch, a dictionary, has
 // no answer. ready waits until it is its turn to be sent.
 func (a *answers) answer(ctx context.Context, seq int64, keys engine.KeyMessage, ready func() error) (parts int64, err error) {
-	keys.Turn = a.turn
+	keys.Worker = a.worker
 	for part, err := range a.lookup.Answer(ctx, keys) {
 		if parts == 0 {
 			if err := ready(); err != nil {

@@ -177,8 +177,8 @@ func (r *sliceReader) Read(p []byte) (int, error) {
 }
 
 // Compress gives the batch with every buffer compressed by codec, in a body of its own, which the
-// caller releases. A buffer that would shrink by less than an eighth is stored plainly. level is that of NewCompressor, which
-// is what many batches need. NoCodec decompresses.
+// caller releases. A buffer that would shrink by less than an eighth is stored plainly. level is that of
+// NewCompressor, which is what many batches need. NoCodec decompresses.
 func Compress(b *Batch, codec Codec, level int) (*Batch, error) {
 	plain, err := Decompress(b)
 	if err != nil || codec == NoCodec {

@@ -53,7 +53,7 @@ type Lookup struct {
 	// found are the rows of the answer that is being looked up, input those of the client's batch that they belong
 	// to, where that is not the row of the same number.
 	found, input []arrowipc.Pick
-	turns        [2]lookupTurn
+	workers      [2]lookupAnswer
 	// underWay counts messages that are being answered.
 	underWay atomic.Int32
 	// outdated says that rows were found of another version of the schema than the binding's.
@@ -76,7 +76,7 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 		return nil, err
 	}
 	l := &Lookup{engine: e, table: t, request: request, schema: schema}
-	l.turns[1].number = 1
+	l.workers[1].number = 1
 	if l.columns, err = schema.chosen(request.Columns); err != nil {
 		return nil, err
 	}

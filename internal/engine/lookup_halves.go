@@ -100,7 +100,7 @@ func (l *Lookup) findOne(s *search, keys pkstore.Keys, picks *[]arrowipc.Pick) (
 }
 
 // gather makes a part of the answer, of some of the rows that were found.
-func (l *Lookup) gather(a *lookupTurn, from, to int) (*arrowipc.Batch, error) {
+func (l *Lookup) gather(a *lookupAnswer, from, to int) (*arrowipc.Batch, error) {
 	builders := &a.binding.builders[a.number]
 	err := l.inHalves(to-from, func(which, step int) error {
 		first, last := from, to

@@ -8,15 +8,15 @@ import (
 	"github.com/headrace/headrace/internal/model"
 )
 
-// KeyMessage is one message of a stream of keys, and which of the two turns answers it: 0, or 0 and 1 alternately
-// where two goroutines take turns.
+// KeyMessage is one message of a stream of keys, and which of at most two goroutines answers it: 0, or 0 and 1
+// where two take turns.
 type KeyMessage struct {
 	Header []byte
 	Body   [][]byte
-	Turn   int
+	Worker int
 	// Found is called with the number of keys once their rows have been found, before the first part. From then on
-	// the next message may be answered, in the other turn. It is not called for a message without a batch, or where
-	// the rows cannot be found. nil: nobody waits for it.
+	// the next message may be answered, by the other goroutine. It is not called for a message without a batch, or
+	// where the rows cannot be found. nil: nobody waits for it.
 	Found func(keys int64)
 }
 
@@ -24,7 +24,7 @@ type KeyMessage struct {
 // part, in order; no part for a message that carries no batch.
 //
 // Rows are found in the order of the messages, so that of two answers the later one is of the same state or of a
-// later one; putting their columns together takes longer, which the turns do at the same time.
+// later one; putting their columns together takes longer, which two goroutines do at the same time.
 func (l *Lookup) Answer(ctx context.Context, message KeyMessage) iter.Seq2[LookupPart, error] {
 	return func(yield func(LookupPart, error) bool) {
 		l.underWay.Add(1)
@@ -34,18 +34,18 @@ func (l *Lookup) Answer(ctx context.Context, message KeyMessage) iter.Seq2[Looku
 			yield(LookupPart{}, err)
 			return
 		}
-		keys, turn := int64(0), &l.turns[message.Turn]
+		keys, answer := int64(0), &l.workers[message.Worker]
 		for i, batch := range batches {
 			last := i == len(batches)-1
 			keys += batch.Rows
-			more := l.resolveIn(ctx, turn, batch, yield)
+			more := l.resolveIn(ctx, answer, batch, yield)
 			if more {
 				if last && message.Found != nil {
 					message.Found(keys)
 				}
-				more = turn.answer(l, last, yield)
+				more = answer.give(l, last, yield)
 			}
-			turn.plain.Release()
+			answer.plain.Release()
 			if !more {
 				return
 			}
@@ -53,8 +53,8 @@ func (l *Lookup) Answer(ctx context.Context, message KeyMessage) iter.Seq2[Looku
 	}
 }
 
-// lookupTurn is an answer whose rows have been found.
-type lookupTurn struct {
+// lookupAnswer is an answer whose rows have been found.
+type lookupAnswer struct {
 	number       int
 	plain        *arrowipc.Batch // of keys
 	asOf         model.Offsets
@@ -62,21 +62,21 @@ type lookupTurn struct {
 	binding      *lookupBinding
 }
 
-// resolveIn finds the rows of the keys of one plain or compressed batch, which belongs to the turn from then on; false
-// if that was not possible.
-func (l *Lookup) resolveIn(ctx context.Context, turn *lookupTurn, batch *arrowipc.Batch, yield func(LookupPart, error) bool) bool {
-	turn.plain = batch
+// resolveIn finds the rows of the keys of one plain or compressed batch, which belongs to the answer from then on;
+// false if that was not possible.
+func (l *Lookup) resolveIn(ctx context.Context, answer *lookupAnswer, batch *arrowipc.Batch, yield func(LookupPart, error) bool) bool {
+	answer.plain = batch
 	if batch.Codec != arrowipc.NoCodec {
 		plain, err := arrowipc.Decompress(batch)
 		if err != nil {
 			return yield(LookupPart{}, err) && false
 		}
 		batch.Release()
-		turn.plain = plain
+		answer.plain = plain
 	}
-	l.found, l.input = turn.found[:0], turn.input[:0]
-	asOf, err := l.resolve(ctx, turn.plain)
-	turn.asOf, turn.found, turn.input, turn.binding = asOf, l.found, l.input, l.binding
+	l.found, l.input = answer.found[:0], answer.input[:0]
+	asOf, err := l.resolve(ctx, answer.plain)
+	answer.asOf, answer.found, answer.input, answer.binding = asOf, l.found, l.input, l.binding
 	l.found, l.input = nil, nil
 	if err != nil {
 		return yield(LookupPart{}, err) && false
@@ -84,8 +84,8 @@ func (l *Lookup) resolveIn(ctx context.Context, turn *lookupTurn, batch *arrowip
 	return true
 }
 
-// answer gives the answer in parts; false once the caller wants no more.
-func (a *lookupTurn) answer(l *Lookup, last bool, yield func(LookupPart, error) bool) bool {
+// give gives the answer in parts; false once the caller wants no more.
+func (a *lookupAnswer) give(l *Lookup, last bool, yield func(LookupPart, error) bool) bool {
 	rows := answerRows
 	for from := 0; ; {
 		to := min(from+rows, len(a.found))

@@ -19,9 +19,9 @@ type choice struct {
 	release func()
 }
 
-// choose gives the buckets of a scan, whose names are those of a schema. In a partitioned table these are the buckets of the partitions that the
-// scan may find rows in, and their files are kept until the choice is released, unless the scan follows: then
-// a partition that is dropped is left out from there on.
+// choose gives the buckets of a scan, whose names are those of a schema. In a partitioned table these are the buckets
+// of the partitions that the scan may find rows in, and their files are kept until the choice is released, unless
+// the scan follows: then a partition that is dropped is left out from there on.
 func (t *table) choose(scan Scan, schema *tableSchema) (choice, error) {
 	c := choice{numbers: scan.Buckets, named: scan.Buckets != nil, next: t.definition.Load().Buckets, release: func() {}}
 	for _, number := range scan.Buckets {
