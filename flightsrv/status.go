@@ -19,6 +19,7 @@ type serverStatus struct {
 	Disk     diskStatus         `json:"disk"`
 	// Since the start.
 	Ingested ingestStatus   `json:"ingested"`
+	RowCache rowCacheStatus `json:"row_cache"`
 	Recovery recoveryStatus `json:"recovery"`
 }
 
@@ -40,6 +41,14 @@ type tableStatus struct {
 type diskStatus struct {
 	FreeBytes  int64 `json:"free_bytes"`
 	TotalBytes int64 `json:"total_bytes"`
+}
+
+// rowCacheStatus is of the rows of primary-key tables that were looked up.
+type rowCacheStatus struct {
+	Bytes     int64 `json:"bytes"`
+	UsedBytes int64 `json:"used_bytes"`
+	Hits      int64 `json:"hits"`
+	Misses    int64 `json:"misses"`
 }
 
 type ingestStatus struct {
@@ -70,6 +79,7 @@ func (s *service) status() serverStatus {
 			Rows: e.Rows, Bytes: e.Bytes, Groups: e.Groups, Syncs: e.Syncs, SyncSeconds: e.SyncTime.Seconds(),
 			ScannedRows: e.ScannedRows,
 		},
+		RowCache: rowCacheStatus(e.RowCache),
 		Recovery: recoveryStatus{
 			Tables: e.Recovery.Tables, GroupsCut: e.Recovery.GroupsCut, Findings: e.Recovery.Findings,
 			Seconds: e.Recovery.Took.Seconds(),

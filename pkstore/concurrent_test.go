@@ -100,14 +100,17 @@ func testLookups(t *testing.T, b *Bucket, meanwhile func() bool) {
 	for range 2 {
 		group.Go(func() {
 			var picks []arrowipc.Pick
+			reader := NewRowReader(b.current().options.Rows)
 			for !done.Load() {
+				reader.Begin()
 				var asOf int64
 				var err error
-				if picks, asOf, err = b.Lookup(request, picks[:0]); err != nil {
+				if picks, asOf, err = b.Lookup(request, reader, picks[:0]); err != nil {
 					t.Error(err)
 					return
 				}
-				if !sameNumber(t, picks, asOf, keys) {
+				same := sameNumber(t, b, picks, asOf)
+				if reader.End(); !same {
 					return
 				}
 				lookups.Add(1)
@@ -121,21 +124,25 @@ func testLookups(t *testing.T, b *Bucket, meanwhile func() bool) {
 	if lookups.Load() == 0 {
 		t.Error("there was no lookup")
 	}
+	if s := b.current().options.Rows.Stats(); s.Hits == 0 || s.Misses == 0 {
+		t.Errorf("the cache of rows was not used: %+v", s)
+	}
 	if s := b.Stats(); s.PendingKeys != 0 || s.Keys != keys {
 		t.Errorf("stats are %+v", s)
 	}
 }
 
 // sameNumber checks what one lookup found. The first change adds a row a key, each later one two.
-func sameNumber(t *testing.T, picks []arrowipc.Pick, asOf int64, keys int) bool {
+func sameNumber(t *testing.T, b *Bucket, picks []arrowipc.Pick, asOf int64) bool {
 	want := null
 	if asOf > 0 {
-		want = strconv.Itoa((int(asOf)/keys - 1) / 2)
+		want = strconv.Itoa((int(asOf)/len(picks) - 1) / 2)
 	}
+	rows := copied(t, b.current().options.Layout, picks)
 	for i, p := range picks {
 		got := null
 		if p.View != nil {
-			got = textAt(p.View, numberColumn, p.Row)
+			got = textAt(rows, numberColumn, int32(i))
 		}
 		if got != want {
 			t.Errorf("key %d of %d has %s, want %s as of offset %d", i, len(picks), got, want, asOf)

@@ -38,6 +38,13 @@
 // in two, at a cost that does not depend on the number of keys. A key takes 10 to 13 bytes; rows that
 // live at the same time may be 2^36 offsets apart.
 //
+// # Rows that were looked up
+//
+// The log has each column of a row somewhere else, so that a lookup waits for memory once a column. A RowCache, which
+// any number of buckets share, keeps rows that were looked up in one piece, by bucket, version of the schema and
+// offset. The index is asked first in any case and says which offset is the newest one; the cache is only another
+// place to read what is there, and has nothing that must be kept up to date.
+//
 // # Index file, version 2
 //
 // AppendIndex writes the index and the live rows of one moment; LoadIndex and Attach take them, so that

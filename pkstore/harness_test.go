@@ -169,11 +169,35 @@ func newTestBucket(t failer, o Options) *Bucket {
 	if o.Merge.Engine == model.MergeVersioned {
 		o.Merge.VersionColumn = versionColumn
 	}
+	if o.Rows == nil {
+		o.Rows = newTestCache(t, RowCacheBytesMin)
+	}
 	b, err := NewBucket(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+func newTestCache(t failer, size int) *RowCache {
+	t.Helper()
+	cache, err := NewRowCache(make([]byte, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cache
+}
+
+// copied gives the rows of picks, which may lie anywhere, as one batch.
+func copied(t failer, layout *arrowipc.Layout, picks []arrowipc.Pick) *arrowipc.View {
+	t.Helper()
+	builder := arrowipc.NewBuilder(layout)
+	for i := range layout.Schema().NumFields() {
+		if err := builder.AppendColumnPicks(i, i, picks); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return opened(t, builder.Finish())
 }
 
 // kept copies batches as the log keeps them, cut anew after some rows.
@@ -220,18 +244,44 @@ func lookedUpHashed(t failer, b *Bucket, keys []testRow, rows []int32, other fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	picks, asOf, err := b.Lookup(Keys{View: view, Columns: key, Hashes: other(keyHashes(t, view, columns)), Rows: rows}, nil)
+	request := Keys{View: view, Columns: key, Hashes: other(keyHashes(t, view, columns)), Rows: rows}
+	picks, asOf, err := b.Lookup(request, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pick := range picks {
+	found = foundRows(t, b, picks)
+	lookedUpCached(t, b, request, found, asOf)
+	return found, asOf
+}
+
+// lookedUpCached looks keys up in the cache of rows too, twice, so that what it did not have it has then.
+func lookedUpCached(t failer, b *Bucket, request Keys, want []string, wantAsOf int64) {
+	t.Helper()
+	reader := NewRowReader(b.current().options.Rows)
+	for range 2 {
+		reader.Begin()
+		picks, asOf, err := b.Lookup(request, reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := foundRows(t, b, picks); !slices.Equal(found, want) || asOf != wantAsOf {
+			t.Fatalf("with a cache of rows: got %v as of %d, want %v as of %d", found, asOf, want, wantAsOf)
+		}
+		reader.End()
+	}
+}
+
+func foundRows(t failer, b *Bucket, picks []arrowipc.Pick) (found []string) {
+	t.Helper()
+	rows := copied(t, b.current().options.Layout, picks)
+	for i, pick := range picks {
 		text := null
 		if pick.View != nil {
-			text = fmt.Sprint(rowAt(pick.View, pick.Row))
+			text = fmt.Sprint(rowAt(rows, int32(i)))
 		}
 		found = append(found, text)
 	}
-	return found, asOf
+	return found
 }
 
 // stateOf reads a snapshot: the rows by key.

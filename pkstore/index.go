@@ -57,6 +57,13 @@ func (x *index) at(hash uint64) *shard {
 // first gives the first slot that may be that of a key with this hash, or 0 if there is none.
 func (x *index) first(hash uint64) uint64 { return x.at(hash).first(slotTag(hash)) }
 
+// touch loads the slot where the search for a hash begins. Many touches wait for memory at the same time, where searches
+// wait one after the other: what they do next depends on what they find.
+func (x *index) touch(hash uint64) uint64 {
+	s := x.at(hash)
+	return atomic.LoadUint64(&s.slots[s.home(slotTag(hash))])
+}
+
 // find gives the slot with the tag of a hash that matches accepts, or 0.
 func (x *index) find(hash uint64, matches func(slot uint64) bool) uint64 {
 	return x.at(hash).find(slotTag(hash), matches)

@@ -36,8 +36,11 @@ func (k *Keys) row(i int) int32 {
 // found is where the newest row of a key is; without a batch there is none.
 type found struct {
 	batch *storedBatch
-	row   int32
+	row   int32 // with the batch cachedRow: that of the images
 }
+
+// cachedRow stands for the batch of a row that a RowCache has.
+var cachedRow = &storedBatch{}
 
 func (f found) offset() int64 {
 	if f.batch == nil {
@@ -51,6 +54,15 @@ type resolver struct {
 	slots []uint64
 	found []found
 
+	// images get the rows that the cache of reader has; nil: none is used. schema is that of the log that was looked in
+	// last, positions are where the cache may have the rows.
+	images    *arrowipc.Images
+	reader    *RowReader
+	schema    *bucketSchema
+	positions []uint64
+	// touched is what was loaded for no other reason than that it comes near.
+	touched uint64
+
 	// missing are the keys that the index does not have, retired what the store has of them.
 	missing []int32
 	retired []found
@@ -61,6 +73,7 @@ func (r *resolver) forget() {
 	clear(r.found)
 	clear(r.retired)
 	r.retired = r.retired[:0]
+	r.images, r.reader, r.schema = nil, nil, nil
 }
 
 // findMissing notes the keys that were not found.
@@ -77,25 +90,62 @@ func (r *resolver) findMissing() {
 // so that the machine waits for the memory of many keys at once.
 func (r *resolver) resolve(b *Bucket, log *publishedLog, k *Keys) {
 	n := k.count()
-	r.slots, r.found = r.slots[:0], r.found[:0]
+	r.slots, r.found, r.schema = r.slots[:0], r.found[:0], log.schema
+	for i := range n {
+		r.touched += b.index.touch(k.Hashes[k.row(i)])
+	}
 	for i := range n {
 		r.slots = append(r.slots, b.index.first(k.Hashes[k.row(i)]))
 	}
-	for _, slot := range r.slots {
-		var f found
-		if slot != 0 {
-			f.batch, f.row = log.locate(slotOffset(slot, log.start))
-		}
-		r.found = append(r.found, f)
+	if r.images != nil && log.schema.shape != nil {
+		r.resolveCached(log, k)
 	}
 	for i, slot := range r.slots {
-		if slot == 0 {
+		if i == len(r.found) {
+			r.found = append(r.found, found{})
+		}
+		if f := &r.found[i]; slot != 0 && f.batch == nil {
+			f.batch, f.row = log.locate(slotOffset(slot, log.start))
+		}
+	}
+	for i, slot := range r.slots {
+		row, f := k.row(i), r.found[i]
+		if slot == 0 || f.batch == cachedRow {
 			continue
 		}
-		row, f := k.row(i), r.found[i]
 		if f.batch == nil || !k.Columns.Equal(k.View, row, log.schema.keys, f.batch.View, f.row) {
 			r.found[i] = b.search(log, k, row)
 		}
+	}
+}
+
+// resolveCached finds the rows that the cache has.
+func (r *resolver) resolveCached(log *publishedLog, k *Keys) {
+	s, cache := log.schema, r.reader.cache
+	r.images.Reset(s.options.Layout)
+	r.positions = r.positions[:0]
+	for _, slot := range r.slots {
+		r.touched += cache.touch(s.owner, slotOffset(slot, log.start))
+	}
+	for _, slot := range r.slots {
+		position := uint64(0)
+		if slot != 0 {
+			position = cache.find(s.owner, slotOffset(slot, log.start))
+		}
+		r.positions = append(r.positions, position)
+	}
+	for _, position := range r.positions {
+		r.touched += cache.touchRow(position)
+	}
+	for i, position := range r.positions {
+		var f found
+		if position != 0 {
+			image := cache.image(position, s.owner, slotOffset(r.slots[i], log.start))
+			if image != nil && s.shape.EqualKey(image, s.keys, k.Columns, k.View, k.row(i)) {
+				f = found{batch: cachedRow, row: r.images.Add(image).Row}
+			}
+		}
+		r.found = append(r.found, f)
 	}
 }
 

@@ -99,7 +99,7 @@ func TestStoredIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := Keys{View: view, Columns: columns, Hashes: keyHashes(t, view, testKey)}
-	if _, _, err := b.Lookup(keys, nil); !errors.Is(err, rotten) {
+	if _, _, err := b.Lookup(keys, nil, nil); !errors.Is(err, rotten) {
 		t.Fatalf("a lookup of a rotten row gives %v", err)
 	}
 	if _, err := b.Apply(1, changeOf(t, allOf, []testRow{{"2", "b", null, null, null}, row})); !errors.Is(err, rotten) {

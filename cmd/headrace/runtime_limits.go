@@ -49,3 +49,18 @@ func memoryBytes(read func(path string) ([]byte, error)) int64 {
 	}
 	return memory
 }
+
+const (
+	// rowCacheShare is the part of the memory that is for rows that were looked up, where nobody says how much.
+	rowCacheShare                      = 16
+	rowCacheBytesMin, rowCacheBytesMax = 64 << 20, 8 << 30
+)
+
+// rowCacheBytes is how much memory is for rows that were looked up: what the settings say, or by the memory that there
+// is, as memoryBytes has it.
+func rowCacheBytes(set, memory int64) int64 {
+	if set != 0 {
+		return set
+	}
+	return min(max(memory/rowCacheShare, rowCacheBytesMin), rowCacheBytesMax)
+}

@@ -99,6 +99,7 @@ func (p *program) serve(ctx context.Context, settings config.Config) error {
 	defer fatal.Restore()
 	store, err := engine.Open(ctx, engine.Options{
 		FS: disk, Folder: settings.Data, Fatal: fatal, Mappings: mappings, Entropy: rand.Reader, Logger: logger, SegmentBytes: settings.SegmentBytes,
+		RowCacheBytes: rowCacheBytes(settings.RowCacheBytes, memoryBytes(os.ReadFile)),
 	})
 	if errors.Is(err, vfs.ErrLocked) {
 		return fmt.Errorf("the data folder %s is in use by another server; stop it, or choose another folder with --data", settings.Data)

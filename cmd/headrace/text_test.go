@@ -236,6 +236,16 @@ func TestMemoryBytes(t *testing.T) {
 	}
 }
 
+func TestRowCacheBytes(t *testing.T) {
+	for _, test := range []struct{ set, memory, want int64 }{
+		{0, 0, 64 << 20}, {0, 1 << 30, 64 << 20}, {0, 16 << 30, 1 << 30}, {0, 1 << 40, 8 << 30}, {-1, 16 << 30, -1}, {5 << 20, 16 << 30, 5 << 20},
+	} {
+		if got := rowCacheBytes(test.set, test.memory); got != test.want {
+			t.Errorf("%d set, %d of memory: got %d, want %d", test.set, test.memory, got, test.want)
+		}
+	}
+}
+
 func TestRecutGivesTheSamePartsOfAllRows(t *testing.T) {
 	builder := array.NewStringBuilder(memory.DefaultAllocator)
 	defer builder.Release()

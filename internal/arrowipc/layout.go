@@ -2,6 +2,7 @@ package arrowipc
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -66,6 +67,9 @@ type Layout struct {
 	buffers int       // without variadic ones
 	views   int
 	byName  map[string]int
+
+	shaped sync.Once
+	shape  *RowShape // behind shaped
 }
 
 // layoutDepthMax bounds the recursion of NewLayout; what comes from the wire has a lower limit.

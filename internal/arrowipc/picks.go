@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Pick is a row of a view; a nil View is a row of nulls, whatever Row is.
+// Pick is a row of a view, which may be that of Images; a nil View is a row of nulls, whatever Row is.
 type Pick struct {
 	View *View
 	Row  int32
@@ -117,8 +117,9 @@ func sameColumn(la *Layout, a *column, ld *Layout, d *column) bool {
 type place struct {
 	node  int
 	kind  kind
-	gaps  bool   // there are picks of nulls
-	nulls uint64 // as View.nulls, of all views
+	shape *RowShape // nil: in batches
+	gaps  bool      // there are picks of nulls
+	nulls uint64    // as View.nulls, of all views
 }
 
 func (p place) hasNulls() bool { return p.nulls>>(p.node%64)&1 == 1 }
@@ -158,8 +159,8 @@ func samePlace(picks []Pick, find func(*Layout) (place, error)) (n int, at place
 			}
 			switch here := known[slot].place; {
 			case !found:
-				at.node, at.kind, found = here.node, here.kind, true
-			case here.node != at.node || here.kind != at.kind:
+				at.node, at.kind, at.shape, found = here.node, here.kind, view.shape, true
+			case here.node != at.node || here.kind != at.kind || view.shape != at.shape:
 				return i, at, nil
 			}
 			at.nulls |= view.nulls

@@ -15,6 +15,9 @@ import (
 // many picks under way: rows of old batches are far from any cache.
 func (b *Builder) gather(target int, at place, picks []Pick) error {
 	c := &b.columns[target]
+	if at.shape != nil {
+		return b.gatherImages(c, at, picks)
+	}
 	switch c.column.kind {
 	case nullKind:
 		b.appendEmpty(target, int64(len(picks)), false)
@@ -78,7 +81,13 @@ func (c *columnBuilder) gatherPickedValidity(at place, picks []Pick) {
 	}
 	for len(picks) > 0 {
 		n := min(len(picks), 64)
-		c.appendValidWord(validWord(picks[:n], at.node), int64(n))
+		word := uint64(0)
+		if at.shape != nil {
+			word = imageValidWord(picks[:n], at)
+		} else {
+			word = validWord(picks[:n], at.node)
+		}
+		c.appendValidWord(word, int64(n))
 		picks = picks[n:]
 	}
 }
@@ -113,7 +122,6 @@ func validWord(picks []Pick, node int) uint64 {
 }
 
 func (c *columnBuilder) gatherPickedBits(node int, picks []Pick) {
-	var room [8]byte
 	for have := c.length; len(picks) > 0; {
 		n := min(len(picks), 64)
 		word := uint64(0)
@@ -122,18 +130,22 @@ func (c *columnBuilder) gatherPickedBits(node int, picks []Pick) {
 				word |= bitAt(p.View.lanes[node].values, p.Row) << i
 			}
 		}
-		binary.LittleEndian.PutUint64(room[:], word)
-		c.values = appendBits(c.values, have, room[:], 0, int64(n))
+		c.appendValueWord(have, word, int64(n))
 		have += int64(n)
 		picks = picks[n:]
 	}
 }
 
+// appendValueWord appends n bits, at most 64, to the have values of a bit column.
+func (c *columnBuilder) appendValueWord(have int64, word uint64, n int64) {
+	var room [8]byte
+	binary.LittleEndian.PutUint64(room[:], word)
+	c.values = appendBits(c.values, have, room[:], 0, n)
+}
+
 func (c *columnBuilder) gatherPickedFixed(node int, picks []Pick) {
 	width := int(c.column.width)
-	have, n := len(c.values), len(picks)*width
-	c.values = slices.Grow(c.values, n)[:have+n]
-	out := c.values[have:]
+	out := c.growValues(len(picks) * width)
 	switch width {
 	case 1:
 		gatherWords(out, node, picks)
@@ -148,6 +160,13 @@ func (c *columnBuilder) gatherPickedFixed(node int, picks []Pick) {
 	default:
 		gatherWide(out, node, picks, width)
 	}
+}
+
+// growValues gives room for n bytes more of values, of any content.
+func (c *columnBuilder) growValues(n int) []byte {
+	have := len(c.values)
+	c.values = slices.Grow(c.values, n)[:have+n]
+	return c.values[have:]
 }
 
 // gatherWords sets a value for each pick, zero for picks of nulls.
@@ -189,7 +208,7 @@ func gatherTexts[T int32 | int64](b *Builder, c *columnBuilder, at place, picks 
 	b.starts = slices.Grow(b.starts[:0], len(picks))[:len(picks)]
 	width := int(c.column.offsetWidth())
 	have := len(c.values)
-	c.values = slices.Grow(c.values, len(picks)*width)[:have+len(picks)*width]
+	c.growValues(len(picks) * width)
 	offsets := castSlice[T](c.values[have-width:]) // the first is the end of what is there
 	var end int64
 	var bad int

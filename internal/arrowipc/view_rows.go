@@ -15,6 +15,10 @@ type View struct {
 
 	batch   *Batch
 	vectors []vector
+
+	// shape and images are those of a View of Images, which has nothing of the above but nulls, rows and layout.
+	shape  *RowShape
+	images []unsafe.Pointer
 }
 
 // lane is what gathering reads of a vector, in less than a cache line: picks of many views touch many

@@ -32,6 +32,9 @@ type Config struct {
 	Insecure bool
 	// SegmentBytes is the size at which a bucket begins a new file.
 	SegmentBytes int64
+	// RowCacheBytes is the memory for rows of primary-key tables that were looked up; 0: it depends on the memory that
+	// there is, negative: none.
+	RowCacheBytes int64
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel, LogFormat string
 }
@@ -46,6 +49,9 @@ type Setting struct {
 // segmentBytesMin and segmentBytesMax bound Config.SegmentBytes.
 const segmentBytesMin, segmentBytesMax = 64 << 10, 16 << 30
 
+// rowCacheBytesMin is the least of Config.RowCacheBytes.
+const rowCacheBytesMin = 1 << 20
+
 // Settings are all settings, in the order in which they are shown.
 func Settings() []Setting {
 	return []Setting{
@@ -59,6 +65,7 @@ func Settings() []Setting {
 		{"token-file", "", "ask clients for a token whose hash is in this file", textOf(func(c *Config) *string { return &c.TokenFile })},
 		{"insecure", "false", "allow listening beyond this machine without TLS", readInsecure},
 		{"segment-bytes", "256MiB", "size at which a bucket begins a new file", readSegmentBytes},
+		{"row-cache-bytes", "", "memory for rows that were looked up, 0 for none (default a sixteenth of the memory)", readRowCacheBytes},
 		{"log-level", "info", "debug, info, warn or error", oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"log-format", "text", "text or json", oneOf(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
 	}
@@ -99,6 +106,23 @@ func readSegmentBytes(c *Config, text string) error {
 		return fmt.Errorf("got %s, want 64KiB to 16GiB", text)
 	}
 	c.SegmentBytes = size
+	return nil
+}
+
+func readRowCacheBytes(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	size, err := model.ParseSize(text)
+	if err != nil {
+		return fmt.Errorf("%s, want a size such as 512MiB, or 0", model.AsError(err).Text)
+	}
+	if size != 0 && size < rowCacheBytesMin {
+		return fmt.Errorf("got %s, want 0 for none, or 1MiB and more", text)
+	}
+	if c.RowCacheBytes = size; size == 0 {
+		c.RowCacheBytes = -1
+	}
 	return nil
 }
 

@@ -78,6 +78,15 @@ func TestFaultsComeTogether(t *testing.T) {
 	}
 }
 
+func TestRowCacheBytes(t *testing.T) {
+	for text, want := range map[string]int64{"": 0, "0": -1, "1MiB": 1 << 20, "2GiB": 2 << 30} {
+		loaded, err := Load(Sources{Flags: map[string]string{"row-cache-bytes": text}})
+		if err != nil || loaded.Config.RowCacheBytes != want {
+			t.Errorf("%q: got %d and %v, want %d", text, loaded.Config.RowCacheBytes, err, want)
+		}
+	}
+}
+
 func TestSettingsThatDoNotFitTogether(t *testing.T) {
 	for name, c := range map[string]struct {
 		flags map[string]string
@@ -87,6 +96,8 @@ func TestSettingsThatDoNotFitTogether(t *testing.T) {
 		"client CA without TLS":   {map[string]string{"tls-client-ca": "c"}, "tls-client-ca: it needs"},
 		"address without port":    {map[string]string{"listen": "localhost"}, `listen: got "localhost"`},
 		"no address":              {map[string]string{"listen": ""}, "listen: got"},
+		"a tiny cache":            {map[string]string{"row-cache-bytes": "1KB"}, "got 1KB, want 0 for none, or 1MiB and more"},
+		"a cache of no size":      {map[string]string{"row-cache-bytes": "much"}, "want a size such as 512MiB, or 0"},
 		"no folder":               {map[string]string{"data": ""}, "data: the folder is empty"},
 	} {
 		if _, err := Load(Sources{Flags: c.flags}); err == nil || !strings.Contains(err.Error(), c.want) {

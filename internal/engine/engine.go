@@ -14,6 +14,7 @@ import (
 
 	"github.com/headrace/headrace/internal/model"
 	"github.com/headrace/headrace/internal/vfs"
+	"github.com/headrace/headrace/pkstore"
 	"github.com/headrace/headrace/replication"
 )
 
@@ -39,6 +40,8 @@ type Engine struct {
 	catalog catalog
 	plans   plans
 	budget  *semaphore.Weighted
+	// rows are rows that were looked up; nil: none are kept.
+	rows *pkstore.RowCache
 	// compressing bounds the messages that are compressed for readers at the same time.
 	compressing *semaphore.Weighted
 	streams     atomic.Uint32 // put streams so far: spreads them over buckets
@@ -112,6 +115,10 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 	e.plans.engine = e
 	e.rewriting.asked = make(chan struct{}, 1)
 	e.builds.slots = make(chan struct{}, indexBuildsMax)
+	var err error
+	if e.rows, err = newRowCache(options.RowCacheBytes); err != nil {
+		return nil, fmt.Errorf("making the cache of rows: %w", err)
+	}
 	lock, err := options.FS.Lock(lockFile)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data folder: %w", err)

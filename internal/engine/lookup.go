@@ -48,7 +48,7 @@ type Lookup struct {
 	filtered *lookupFilter
 
 	hashes   []uint64 // reused
-	halves   [2][]arrowipc.Pick
+	halves   [2]lookupHalf
 	searches []search
 	// found are the rows of the answer that is being looked up, input those of the client's batch that they belong
 	// to, where that is not the row of the same number.
@@ -76,7 +76,9 @@ func (e *Engine) OpenLookup(ctx context.Context, request LookupRequest) (*Lookup
 		return nil, err
 	}
 	l := &Lookup{engine: e, table: t, request: request, schema: schema}
-	l.workers[1].number = 1
+	for i := range l.workers {
+		l.workers[i] = newLookupAnswer(e, i)
+	}
 	if l.columns, err = schema.chosen(request.Columns); err != nil {
 		return nil, err
 	}
@@ -326,13 +328,13 @@ func (l *Lookup) find(view *arrowipc.View) (model.Offsets, error) {
 }
 
 // findIn appends the rows of keys of one bucket to picks.
-func (l *Lookup) findIn(number int32, keys pkstore.Keys, picks []arrowipc.Pick) (found []arrowipc.Pick, asOf int64, err error) {
+func (l *Lookup) findIn(number int32, keys pkstore.Keys, reader *pkstore.RowReader, picks []arrowipc.Pick) (found []arrowipc.Pick, asOf int64, err error) {
 	b, err := l.table.bucket(number)
 	if err != nil {
 		return picks, 0, err
 	}
 	err = streams.Guard(func() error {
-		found, asOf, err = b.keyed.Lookup(keys, picks)
+		found, asOf, err = b.keyed.Lookup(keys, reader, picks)
 		return err
 	})
 	if err == nil && !l.binding.isOf(found[len(picks):]) {

@@ -16,6 +16,12 @@ import (
 // waking the other one takes as long as doing its half; and where two messages are being answered, both are busy.
 const halvesMin = 256
 
+// lookupHalf is what one of the two goroutines has.
+type lookupHalf struct {
+	picks  []arrowipc.Pick // reused
+	reader *pkstore.RowReader
+}
+
 // search is the keys of one bucket.
 type search struct {
 	place
@@ -58,7 +64,7 @@ func (l *Lookup) findInAll(keys pkstore.Keys, places iter.Seq2[place, []int32]) 
 
 // findInOne fills l.found with the rows of keys all of which are in one bucket.
 func (l *Lookup) findInOne(at place, keys pkstore.Keys) (model.Offsets, error) {
-	found, asOf, err := l.findAt(at, keys, l.found[:0])
+	found, asOf, err := l.findAt(at, keys, l.halves[0].reader, l.found[:0])
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +77,9 @@ func (l *Lookup) findInOne(at place, keys pkstore.Keys) (model.Offsets, error) {
 
 // findAt appends the rows of keys of one place to picks: nothing is found in a partition that is not there, or
 // not any more.
-func (l *Lookup) findAt(at place, keys pkstore.Keys, picks []arrowipc.Pick) (found []arrowipc.Pick, asOf int64, err error) {
+func (l *Lookup) findAt(at place, keys pkstore.Keys, reader *pkstore.RowReader, picks []arrowipc.Pick) (found []arrowipc.Pick, asOf int64, err error) {
 	if at.bucket >= 0 {
-		if found, asOf, err = l.findIn(at.bucket, keys, picks); err == nil || !l.table.isGone(at.bucket) {
+		if found, asOf, err = l.findIn(at.bucket, keys, reader, picks); err == nil || !l.table.isGone(at.bucket) {
 			return found, asOf, err
 		}
 	}
@@ -88,13 +94,13 @@ func (l *Lookup) findAt(at place, keys pkstore.Keys, picks []arrowipc.Pick) (fou
 }
 
 // findOne puts the rows of the keys of one bucket at their places in l.found.
-func (l *Lookup) findOne(s *search, keys pkstore.Keys, picks *[]arrowipc.Pick) (err error) {
+func (l *Lookup) findOne(s *search, keys pkstore.Keys, half *lookupHalf) (err error) {
 	keys.Rows = s.rows
-	if *picks, s.asOf, err = l.findAt(s.place, keys, (*picks)[:0]); err != nil {
+	if half.picks, s.asOf, err = l.findAt(s.place, keys, half.reader, half.picks[:0]); err != nil {
 		return err
 	}
 	for i, row := range s.rows {
-		l.found[row] = (*picks)[i]
+		l.found[row] = half.picks[i]
 	}
 	return nil
 }

@@ -351,6 +351,11 @@ func TestLookupsAreAsOfAnOffset(t *testing.T) {
 	e := open(t, testOptions(vfs.NewMem(vfs.MemOptions{})))
 	defer closeEngine(t, e)
 	createKeyed(t, e, "t", 2, nil)
+	defer func() {
+		if s := e.Status().RowCache; s.Hits < s.Misses {
+			t.Errorf("more than half of the rows were looked up for the first time: %+v", s)
+		}
+	}()
 	l := openLookup(t, e, "t", LookupRequest{})
 	ids := []int64{0, 1, 2, 3, 4, 5, 6, 7}
 	for i := range int64(20) {

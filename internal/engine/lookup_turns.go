@@ -6,6 +6,7 @@ import (
 
 	"github.com/headrace/headrace/internal/arrowipc"
 	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
 )
 
 // KeyMessage is one message of a stream of keys, and which of at most two goroutines answers it: 0, or 0 and 1
@@ -45,7 +46,7 @@ func (l *Lookup) Answer(ctx context.Context, message KeyMessage) iter.Seq2[Looku
 				}
 				more = answer.give(l, last, yield)
 			}
-			answer.plain.Release()
+			answer.end()
 			if !more {
 				return
 			}
@@ -60,6 +61,34 @@ type lookupAnswer struct {
 	asOf         model.Offsets
 	found, input []arrowipc.Pick
 	binding      *lookupBinding
+	// readers are those of the halves. What they found stays until the rows are gathered.
+	readers [2]*pkstore.RowReader
+}
+
+func newLookupAnswer(e *Engine, number int) lookupAnswer {
+	return lookupAnswer{number: number, readers: [2]*pkstore.RowReader{pkstore.NewRowReader(e.rows), pkstore.NewRowReader(e.rows)}}
+}
+
+// begin lets rows be found in the cache, unless the answer takes so long to send that they would have to stay for long.
+func (a *lookupAnswer) begin(keys int64) {
+	if keys <= answerRows {
+		for _, reader := range a.readers {
+			reader.Begin()
+		}
+	}
+}
+
+// gathered lets go of the rows that were found.
+func (a *lookupAnswer) gathered() {
+	for _, reader := range a.readers {
+		reader.End()
+	}
+}
+
+// end lets go of everything.
+func (a *lookupAnswer) end() {
+	a.gathered()
+	a.plain.Release()
 }
 
 // resolveIn finds the rows of the keys of one plain or compressed batch, which belongs to the answer from then on;
@@ -74,6 +103,8 @@ func (l *Lookup) resolveIn(ctx context.Context, answer *lookupAnswer, batch *arr
 		batch.Release()
 		answer.plain = plain
 	}
+	answer.begin(answer.plain.Rows)
+	l.halves[0].reader, l.halves[1].reader = answer.readers[0], answer.readers[1]
 	l.found, l.input = answer.found[:0], answer.input[:0]
 	asOf, err := l.resolve(ctx, answer.plain)
 	answer.asOf, answer.found, answer.input, answer.binding = asOf, l.found, l.input, l.binding
@@ -96,6 +127,9 @@ func (a *lookupAnswer) give(l *Lookup, last bool, yield func(LookupPart, error) 
 		rows = min(max(rows*answerBytes/max(len(answer.Body), 1), 1), answerRowsMax)
 		from = to
 		end := to == len(a.found)
+		if end {
+			a.gathered()
+		}
 		parts := cutBatch(answer, messageBytesDefault)
 		for i, part := range parts {
 			chunk := LookupPart{Rows: part.Rows, Last: last && end && i == len(parts)-1, AsOf: a.asOf}

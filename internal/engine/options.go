@@ -76,6 +76,9 @@ type Options struct {
 	TrashGrace time.Duration
 	// PlanLife is how long a plan pins its rows without being renewed. Default 10 min.
 	PlanLife time.Duration
+	// RowCacheBytes is the memory for rows of primary-key tables that were looked up, of all of them; it is taken as it
+	// is used. Default 64 MiB, at least 1 MiB; negative: none.
+	RowCacheBytes int64
 	// BucketRotateBytes is what one put stream writes to a bucket before it moves to the next, where
 	// a table has several buckets and no bucket key. Default 8 MiB.
 	BucketRotateBytes int64
@@ -98,7 +101,7 @@ func (o Options) withDefaults() Options {
 		fallback int64
 	}{
 		{&o.SegmentBytes, 256 << 20}, {&o.GroupBytes, 32 << 20}, {&o.IngestBytes, 256 << 20}, {&o.BucketRotateBytes, 8 << 20},
-		{&o.JournalBytes, 32 << 10}, {&o.CommitBytes, 16 << 20},
+		{&o.JournalBytes, 32 << 10}, {&o.CommitBytes, 16 << 20}, {&o.RowCacheBytes, 64 << 20},
 	} {
 		if *field.value == 0 {
 			*field.value = field.fallback
@@ -147,6 +150,9 @@ func (o Options) validate() error {
 		if field.value < field.least {
 			errs = append(errs, fmt.Errorf("%s is %d, want at least %d", field.name, field.value, field.least))
 		}
+	}
+	if o.RowCacheBytes >= 0 && o.RowCacheBytes < pkstore.RowCacheBytesMin {
+		errs = append(errs, fmt.Errorf("RowCacheBytes is %d, want at least %d, or less than 0 for none", o.RowCacheBytes, pkstore.RowCacheBytesMin))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("engine options: %w", errors.Join(errs...))

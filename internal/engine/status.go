@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/headrace/headrace/internal/model"
+	"github.com/headrace/headrace/pkstore"
 )
 
 // Status is a picture of the engine, for operators and metrics.
@@ -22,6 +23,8 @@ type Status struct {
 	ConsumerGroups []*GroupState
 	// ReadOnly is why nothing can be written until a restart; empty if all is well.
 	ReadOnly string
+	// RowCache is the cache of rows of primary-key tables that were looked up.
+	RowCache pkstore.RowCacheStats
 	Recovery Recovery
 }
 
@@ -49,7 +52,7 @@ func (e *Engine) Status() Status {
 		Rows: e.counters.rows.Load(), Bytes: e.counters.bytes.Load(), Groups: e.counters.groups.Load(),
 		Syncs: e.counters.syncs.Load(), ScannedRows: e.counters.scanned.Load(),
 		SyncTime: time.Duration(e.counters.syncMicros.Load()) * time.Microsecond,
-		Plans:    e.Plans(), Recovery: e.recovery,
+		Plans:    e.Plans(), Recovery: e.recovery, RowCache: e.rows.Stats(),
 	}
 	if free, total, err := e.options.FS.Space(); err == nil {
 		s.Free, s.Total = free, total

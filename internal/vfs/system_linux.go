@@ -67,3 +67,6 @@ func populatePages(mapped []byte, position, length int64) error {
 
 // readNoMore tells the kernel not to read ahead by itself.
 func readNoMore(mapped []byte) error { return unix.Madvise(mapped, unix.MADV_RANDOM) }
+
+// adviseHugePages asks for huge pages, which is a hint.
+func adviseHugePages(memory []byte) { _ = unix.Madvise(memory, unix.MADV_HUGEPAGE) }

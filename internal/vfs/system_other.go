@@ -25,3 +25,6 @@ func canPopulate() bool { return false }
 func populatePages([]byte, int64, int64) error { return unix.ENOSYS }
 
 func readNoMore([]byte) error { return nil }
+
+// adviseHugePages does nothing where the system decides by itself.
+func adviseHugePages([]byte) {}
