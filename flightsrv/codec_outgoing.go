@@ -29,7 +29,7 @@ type outgoing struct {
 // marshal gives the message as protobuf in buffers.
 func (m *outgoing) marshal() (mem.BufferSlice, error) {
 	buffers := make(mem.BufferSlice, 0, 2+2*len(m.body))
-	loose := looseBytes{pool: mem.DefaultBufferPool()}
+	loose := looseBytes{pool: &messageBuffers}
 	from := 0
 	for i, slice := range m.body {
 		if len(slice) < keepBytes || m.holder == nil {

@@ -111,7 +111,7 @@ func (s *Server) newGRPC(e *edge) *grpc.Server {
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ReadBufferSize(readBufferBytes),
 		grpc.WriteBufferSize(0), // connection gathers writes
-		experimental.BufferPool(newFramePool()),
+		experimental.BufferPool(&messageBuffers),
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{

@@ -127,6 +127,7 @@ func (s settings) validate() error {
 func connect(server string) (*grpc.ClientConn, error) {
 	connection, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(server, "grpc://"),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(4<<20), grpc.WithStaticConnWindowSize(16<<20),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytesMax)))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", server, err)

@@ -134,7 +134,9 @@ func (a *lookupAnswer) give(l *Lookup, last bool, yield func(LookupPart, error) 
 		for i, part := range parts {
 			chunk := LookupPart{Rows: part.Rows, Last: last && end && i == len(parts)-1, AsOf: a.asOf}
 			chunk.Message, err = l.projection.Encode(part, nil, part.Codec)
-			if !yield(chunk, err) || err != nil {
+			more := yield(chunk, err) && err == nil
+			part.Release()
+			if !more {
 				return false
 			}
 		}
@@ -152,7 +154,8 @@ const (
 	answerBytes   = 2 << 20
 )
 
-// cutBatch cuts a batch that lies on the heap into parts of about that many bytes, at least a row each.
+// cutBatch cuts a batch that lies on the heap into parts of about that many bytes, at least a row each, which the caller
+// releases in its place.
 func cutBatch(batch *arrowipc.Batch, limit int64) []*arrowipc.Batch {
 	if int64(len(batch.Body)) <= limit || batch.Rows <= 1 {
 		return []*arrowipc.Batch{batch}
@@ -163,5 +166,6 @@ func cutBatch(batch *arrowipc.Batch, limit int64) []*arrowipc.Batch {
 	if err != nil || err2 != nil {
 		return []*arrowipc.Batch{batch}
 	}
+	batch.Release()
 	return append(cutBatch(first, limit), cutBatch(second, limit)...)
 }
