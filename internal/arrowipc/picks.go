@@ -48,6 +48,30 @@ func (b *Builder) AppendColumnPicks(column, source int, picks []Pick) error {
 	return b.appendPicked(c, source, picks)
 }
 
+// AppendColumnsPicks is AppendColumnPicks of several columns, from column first on, one for each of sources.
+func (b *Builder) AppendColumnsPicks(first int, sources []int, picks []Pick) error {
+	at, layout := imagePlace(picks)
+	for i, source := range sources {
+		if layout == nil {
+			if err := b.AppendColumnPicks(first+i, source, picks); err != nil {
+				return err
+			}
+			continue
+		}
+		c, err := b.topColumn(first + i)
+		if err != nil {
+			return err
+		}
+		if at.node, at.kind, err = b.sourceOf(c, layout, source); err == nil {
+			err = b.gather(c.column.node, at, picks)
+		}
+		if err != nil {
+			return b.fail(err)
+		}
+	}
+	return nil
+}
+
 // AppendStructPicks appends to a top-level struct column: its fields get the values that the picks
 // have in the top-level columns sources of their views, and a pick without a view is a null struct. It
 // fails as AppendColumnPicks does.
@@ -73,15 +97,9 @@ func (b *Builder) AppendStructPicks(column int, sources []int, picks []Pick) err
 // appendPicked appends the values of a top-level column of the picks' views to a column.
 func (b *Builder) appendPicked(c *columnBuilder, source int, picks []Pick) error {
 	for len(picks) > 0 {
-		n, at, err := samePlace(picks, func(l *Layout) (place, error) {
-			if source < 0 || source >= len(l.top) {
-				return place{}, fmt.Errorf("column %d of a view of %d", source, len(l.top))
-			}
-			s := l.top[source]
-			if !sameColumn(l, s, b.layout, c.column) {
-				return place{}, fmt.Errorf("%s of type %s got values of type %s", c.column.path(), c.column.dataType, s.dataType)
-			}
-			return place{node: s.node, kind: s.kind}, nil
+		n, at, err := samePlace(picks, func(l *Layout) (at place, err error) {
+			at.node, at.kind, err = b.sourceOf(c, l, source)
+			return at, err
 		})
 		if err == nil {
 			err = b.gather(c.column.node, at, picks[:n])
@@ -92,6 +110,18 @@ func (b *Builder) appendPicked(c *columnBuilder, source int, picks []Pick) error
 		picks = picks[n:]
 	}
 	return nil
+}
+
+// sourceOf finds a top-level column in a layout whose values are to be appended to another one.
+func (b *Builder) sourceOf(c *columnBuilder, l *Layout, source int) (node int, kind kind, err error) {
+	if source < 0 || source >= len(l.top) {
+		return 0, 0, fmt.Errorf("column %d of a view of %d", source, len(l.top))
+	}
+	s := l.top[source]
+	if !sameColumn(l, s, b.layout, c.column) {
+		return 0, 0, fmt.Errorf("%s of type %s got values of type %s", c.column.path(), c.column.dataType, s.dataType)
+	}
+	return s.node, s.kind, nil
 }
 
 // sameColumn says that values of a can be appended to d: their subtrees have the same nodes, or they
@@ -123,6 +153,26 @@ type place struct {
 }
 
 func (p place) hasNulls() bool { return p.nulls>>(p.node%64)&1 == 1 }
+
+// imagePlace gives the layout of picks all of which are of Images of one layout, or of nothing, and what is known of any
+// of their columns; nil where there are others among them.
+func imagePlace(picks []Pick) (at place, layout *Layout) {
+	for i := range picks {
+		p := &picks[i]
+		if p.View == nil {
+			at.gaps = true
+			continue
+		}
+		if layout == nil {
+			layout, at.shape = p.View.layout, p.View.shape
+		}
+		if p.View.layout != layout || p.View.shape == nil || p.View.shape != at.shape || uint64(p.Row) >= uint64(p.View.rows) {
+			return place{}, nil
+		}
+		at.nulls |= p.View.nulls
+	}
+	return at, layout
+}
 
 // placesKnown is how many layouts samePlace remembers: picks take turns between the layout of a log and
 // that of a request.

@@ -39,7 +39,14 @@ func TestImagesAgainstSlices(t *testing.T) {
 				picks[i] = images.Add(imageOf(t, pick.View, pick.Row))
 			}
 		}
-		rows, columns := NewBuilder(p.views[0].Layout()), NewBuilder(layoutOf(t, schema))
+		rows, columns, several := NewBuilder(p.views[0].Layout()), NewBuilder(layoutOf(t, schema)), NewBuilder(layoutOf(t, schema))
+		var sources []int
+		for i := range schema.NumFields() {
+			sources = append(sources, i)
+		}
+		if err := several.AppendColumnsPicks(0, sources, picks); err != nil {
+			rt.Fatal(err)
+		}
 		if every == 1 { // AppendPicks takes rows of one place
 			if err := rows.AppendPicks(picks); err != nil {
 				rt.Fatal(err)
@@ -55,6 +62,7 @@ func TestImagesAgainstSlices(t *testing.T) {
 		}
 		want := concatenate(t, schema, append(pieces, p.records[0].NewSlice(0, 0)))
 		requireEqualRecords(t, want, batchRecords(t, []*Batch{columns.Finish()})[0])
+		requireEqualRecords(t, want, batchRecords(t, []*Batch{several.Finish()})[0])
 		if every == 1 {
 			requireEqualRecords(t, want, batchRecords(t, []*Batch{rows.Finish()})[0])
 		}
@@ -121,6 +129,26 @@ func TestEqualKeyOfImages(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestColumnsOfImagesRefuse(t *testing.T) {
+	batch, _ := sample(t, rand.New(rand.NewPCG(1, 1)), schemaOf([]arrow.DataType{arrow.PrimitiveTypes.Int64, arrow.BinaryTypes.String}), 3, 0)
+	var images Images
+	images.Reset(batch.Layout)
+	row := images.Add(imageOf(t, viewOf(t, batch), 1))
+	for what, test := range map[string]struct {
+		sources []int
+		pick    Pick
+	}{
+		"a column that is not there": {[]int{2, 1}, row}, "a negative one": {[]int{-1, 1}, row}, "another type": {[]int{1, 1}, row},
+		"more columns than there are": {[]int{0, 1, 0}, row}, "a row that is not there": {[]int{0, 1}, images.Pick(1)},
+		"a row below 0": {[]int{0, 1}, images.Pick(-1)},
+	} {
+		builder := NewBuilder(batch.Layout)
+		if err := builder.AppendColumnsPicks(0, test.sources, []Pick{row, test.pick}); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+	}
 }
 
 func TestRowShapeRefuses(t *testing.T) {

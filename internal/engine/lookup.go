@@ -367,10 +367,8 @@ func (l *Lookup) fill(binding *lookupBinding, builder *arrowipc.Builder, found, 
 			return err
 		}
 	}
-	for i, column := range binding.columns {
-		if err := builder.AppendColumnPicks(l.carried+i, column, found); err != nil {
-			return err
-		}
+	if err := builder.AppendColumnsPicks(l.carried, binding.columns, found); err != nil {
+		return err
 	}
 	if l.request.Found == "" {
 		return nil
