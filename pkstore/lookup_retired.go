@@ -1,9 +1,5 @@
 package pkstore
 
-import (
-	"runtime"
-)
-
 // addRetired adds to what was found in the index what the rows below the log have of the other keys. It is
 // for keys that nobody changes meanwhile.
 func (b *Bucket) addRetired(s *bucketSchema, r *resolver, k *Keys) error {
@@ -88,12 +84,15 @@ func (b *Bucket) glance(r *resolver, k *Keys, rows *retiredRows) (log *published
 	}
 	for range lookupTries {
 		before := b.sequence.Load()
-		if before&1 == 0 {
-			if look(); b.sequence.Load() == before {
-				return log, now, whole
-			}
+		if before&1 == 1 {
+			// Whoever yields here may wait for all that is runnable, and not only for Publish to end.
+			b.publishing.Lock()
+			b.publishing.Unlock() //nolint:staticcheck // waiting was all
+			continue
 		}
-		runtime.Gosched()
+		if look(); b.sequence.Load() == before {
+			return log, now, whole
+		}
 	}
 	b.publishing.Lock()
 	defer b.publishing.Unlock()
