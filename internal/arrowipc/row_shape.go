@@ -164,6 +164,9 @@ func (s *RowShape) value(image unsafe.Pointer, column int) []byte {
 	if c.kind.binary() {
 		from, to = s.text(image, c)
 	}
+	if from == to {
+		return nil // perhaps at the end of the image, where no pointer may go
+	}
 	return unsafe.Slice((*byte)(unsafe.Add(image, from)), to-from)
 }
 
