@@ -35,20 +35,50 @@ func (b *Bucket) Lookup(keys Keys, reader *RowReader, into []arrowipc.Pick) (pic
 			reader.hits++
 			pick = r.images.Pick(f.row)
 		default:
-			if pick, err = r.read(f); err != nil {
+			view, err := f.batch.whole()
+			if err != nil {
 				return into, asOf, fmt.Errorf("reading the row at offset %d: %w", f.offset(), err)
 			}
+			pick = arrowipc.Pick{View: view, Row: f.row}
 		}
 		into = append(into, pick)
 	}
-	return into, asOf, nil
+	if r.images == nil || r.schema.shape == nil {
+		return into, asOf, nil
+	}
+	return into, asOf, r.keepRows(into[len(into)-len(r.found):])
 }
 
-// read gives the pick of a row that is not in the cache.
-func (r *resolver) read(f found) (arrowipc.Pick, error) {
-	view, err := f.batch.whole()
-	if err != nil || r.images == nil || r.schema.shape == nil || f.batch.offsets != nil {
-		return arrowipc.Pick{View: view, Row: f.row}, err
+// keepRows puts images in the place of the rows of the log that were found, and has the cache get them, unless the
+// reader rests.
+func (r *resolver) keepRows(picks []arrowipc.Pick) error {
+	r.missing = r.missing[:0]
+	for i, f := range r.found {
+		if f.batch != nil && f.batch != cachedRow && f.batch.offsets == nil {
+			r.missing = append(r.missing, int32(i))
+		}
 	}
-	return r.reader.read(r.schema, r.images, f.offset(), arrowipc.Pick{View: view, Row: f.row})
+	r.reader.misses += len(r.missing)
+	if !r.reader.filling {
+		return nil
+	}
+	for missing := range slices.Chunk(r.missing, keptAtOnce) {
+		r.reader.rows = r.reader.rows[:0]
+		for _, i := range missing {
+			r.reader.rows = append(r.reader.rows, picks[i])
+		}
+		r.touched += r.schema.shape.TouchRows(r.reader.rows)
+		for _, i := range missing {
+			offset := r.found[i].offset()
+			pick, err := r.reader.keep(r.schema, r.images, offset, picks[i])
+			if err != nil {
+				return fmt.Errorf("reading the row at offset %d: %w", offset, err)
+			}
+			picks[i] = pick
+		}
+	}
+	return nil
 }
+
+// keptAtOnce is how many rows are brought near before images are made of them: a level-two cache holds them.
+const keptAtOnce = 256

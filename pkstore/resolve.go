@@ -55,11 +55,11 @@ type resolver struct {
 	found []found
 
 	// images get the rows that the cache of reader has; nil: none is used. schema is that of the log that was looked in
-	// last, positions are where the cache may have the rows.
-	images    *arrowipc.Images
-	reader    *RowReader
-	schema    *bucketSchema
-	positions []uint64
+	// last, entries are those of rows that the cache may have.
+	images  *arrowipc.Images
+	reader  *RowReader
+	schema  *bucketSchema
+	entries []uint64
 	// touched is what was loaded for no other reason than that it comes near.
 	touched uint64
 
@@ -123,24 +123,26 @@ func (r *resolver) resolve(b *Bucket, log *publishedLog, k *Keys) {
 func (r *resolver) resolveCached(log *publishedLog, k *Keys) {
 	s, cache := log.schema, r.reader.cache
 	r.images.Reset(s.options.Layout)
-	r.positions = r.positions[:0]
+	r.entries = r.entries[:0]
 	for _, slot := range r.slots {
 		r.touched += cache.touch(s.owner, slotOffset(slot, log.start))
 	}
 	for _, slot := range r.slots {
-		position := uint64(0)
+		entry := uint64(0)
 		if slot != 0 {
-			position = cache.find(s.owner, slotOffset(slot, log.start))
+			entry = cache.find(s.owner, slotOffset(slot, log.start))
 		}
-		r.positions = append(r.positions, position)
+		r.entries = append(r.entries, entry)
 	}
-	for _, position := range r.positions {
-		r.touched += cache.touchRow(position)
+	for _, entry := range r.entries {
+		if entry != 0 {
+			r.touched += cache.touchRow(entry)
+		}
 	}
-	for i, position := range r.positions {
+	for i, entry := range r.entries {
 		var f found
-		if position != 0 {
-			image := cache.image(position, s.owner, slotOffset(r.slots[i], log.start))
+		if entry != 0 {
+			image := cache.image(entry, s.owner, slotOffset(r.slots[i], log.start))
 			if image != nil && s.shape.EqualKey(image, s.keys, k.Columns, k.View, k.row(i)) {
 				f = found{batch: cachedRow, row: r.images.Add(image).Row}
 			}

@@ -21,8 +21,9 @@ import (
 //	       int64    offset
 //	       bytes    image, then 0 to 7 bytes of any content
 //
-// Rows are found by a table of sets of 8 entries, a cache line each: uint64s, 12 bits of the hash above 52 of the
-// position; 0 is an empty one. An entry that is replaced only costs a miss.
+// Rows are found by a table of sets of 8 entries, a cache line each: uint64s, from the top 12 bits of the hash, a bit
+// that says that the row has more than 64 bytes, and 51 bits of the position; 0 is an empty one. An entry that is
+// replaced only costs a miss.
 //
 // No reader ever waits, and none reads what is being overwritten: a chunk is given up one turn before it is written
 // to again, which happens only once all who began to read before it was given up have ended (the epochs of K. Fraser,
@@ -57,8 +58,10 @@ type readerCount struct {
 const (
 	rowSetEntries = 8
 	rowHeadBytes  = 16
-	positionBits  = 52
-	positionMask  = 1<<positionBits - 1
+	tagShift      = 52
+	longRow       = 1 << 51
+	longRowBytes  = 64
+	positionMask  = longRow - 1
 
 	rowChunkBytes = 1 << 20
 	// rowChunksMin is how many chunks there are at least: one is written to, one given up.
@@ -111,7 +114,7 @@ func (c *RowCache) leave(epoch uint64) { c.readers[epoch&1].Add(-1) }
 func (c *RowCache) place(owner uint64, offset int64) (set *rowSet, tag uint64) {
 	high, low := bits.Mul64(uint64(offset)^owner<<48^owner>>16^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
 	hash := high ^ low
-	return &c.sets[hash&uint64(len(c.sets)-1)], hash >> positionBits
+	return &c.sets[hash&uint64(len(c.sets)-1)], hash >> tagShift
 }
 
 // touch loads the set of a row, as index.touch does.
@@ -120,28 +123,33 @@ func (c *RowCache) touch(owner uint64, offset int64) uint64 {
 	return atomic.LoadUint64(&set[0])
 }
 
-// touchRow loads the first two cache lines of a row, which is at a position.
-func (c *RowCache) touchRow(position uint64) uint64 {
-	at := position % uint64(len(c.rows))
-	return uint64(c.rows[at]) + uint64(c.rows[min(at+64, uint64(len(c.rows))-1)])
+// touchRow loads the first two cache lines of what find gave.
+func (c *RowCache) touchRow(entry uint64) uint64 {
+	at := c.at(entry)
+	touched := uint64(c.rows[at])
+	if entry&longRow != 0 {
+		touched += uint64(c.rows[at+longRowBytes])
+	}
+	return touched
 }
 
-// find gives the position of what may be a row, 0 if there is nothing. Between enter and leave.
-func (c *RowCache) find(owner uint64, offset int64) (position uint64) {
+// at is where the row of an entry begins.
+func (c *RowCache) at(entry uint64) uint64 { return entry & positionMask * 8 % uint64(len(c.rows)) }
+
+// find gives the entry of what may be a row, 0 if there is nothing. Between enter and leave.
+func (c *RowCache) find(owner uint64, offset int64) (entry uint64) {
 	set, tag := c.place(owner, offset)
 	for i := range set {
-		if entry := atomic.LoadUint64(&set[i]); entry>>positionBits == tag {
-			if position := entry & positionMask * 8; position >= c.oldest.Load() {
-				return position
-			}
+		if entry := atomic.LoadUint64(&set[i]); entry>>tagShift == tag && entry&positionMask*8 >= c.oldest.Load() {
+			return entry
 		}
 	}
 	return 0
 }
 
-// image gives the image of a row where find said that it may be; nil if another one is there, which is rare.
-func (c *RowCache) image(position, owner uint64, offset int64) *byte {
-	p := unsafe.Pointer(&c.rows[position%uint64(len(c.rows))])
+// image gives the image of a row whose entry find gave; nil if another one is there, which is rare.
+func (c *RowCache) image(entry, owner uint64, offset int64) *byte {
+	p := unsafe.Pointer(&c.rows[c.at(entry)])
 	if *(*uint64)(p) != owner || *(*int64)(unsafe.Add(p, 8)) != offset {
 		return nil
 	}
@@ -173,7 +181,7 @@ type freshRow struct {
 
 // put keeps a row; false if there is no room now. filling is held.
 func (c *RowCache) put(owner uint64, offset int64, image []byte) bool {
-	if position := c.find(owner, offset); position > 0 && c.image(position, owner, offset) != nil {
+	if entry := c.find(owner, offset); entry > 0 && c.image(entry, owner, offset) != nil {
 		return true // somebody else was faster
 	}
 	need := uint64(rowHeadBytes+len(image)+7) &^ 7
@@ -186,7 +194,11 @@ func (c *RowCache) put(owner uint64, offset int64, image []byte) bool {
 	binary.NativeEndian.PutUint64(row[8:], uint64(offset))
 	copy(row[rowHeadBytes:], image)
 	set, tag := c.place(owner, offset)
-	atomic.StoreUint64(&set[c.victim(set)], tag<<positionBits|c.next/8)
+	entry := tag<<tagShift | c.next/8
+	if need > longRowBytes {
+		entry |= longRow
+	}
+	atomic.StoreUint64(&set[c.victim(set)], entry)
 	c.next += need
 	return true
 }

@@ -30,11 +30,12 @@ func isPattern(image *byte, owner uint64, offset int64) bool {
 
 // got gives the image of a row that the cache has, or nil.
 func (c *RowCache) got(owner uint64, offset int64) *byte {
-	position := c.find(owner, offset)
-	if position == 0 {
+	entry := c.find(owner, offset)
+	if entry == 0 {
 		return nil
 	}
-	return c.image(position, owner, offset)
+	c.touchRow(entry)
+	return c.image(entry, owner, offset)
 }
 
 // TestRowCacheAgainstModel keeps rows, and finds each of the newest ones, and none that was not kept.

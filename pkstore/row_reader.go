@@ -20,6 +20,7 @@ type RowReader struct {
 	filling bool
 	fresh   []freshRow
 	scratch []byte
+	rows    []arrowipc.Pick // reused
 
 	hits, misses int
 	// rest is for how many lookups nothing is added, because that does not pay.
@@ -82,12 +83,8 @@ func (r *RowReader) next() *arrowipc.Images {
 	return r.images[r.lookups-1]
 }
 
-// read gives what is read of a row of the log: its image, which the cache gets, or the row itself.
-func (r *RowReader) read(s *bucketSchema, images *arrowipc.Images, offset int64, row arrowipc.Pick) (arrowipc.Pick, error) {
-	r.misses++
-	if !r.filling {
-		return row, nil
-	}
+// keep gives the image of a row of the log, which the cache gets; or the row itself where it is too large.
+func (r *RowReader) keep(s *bucketSchema, images *arrowipc.Images, offset int64, row arrowipc.Pick) (arrowipc.Pick, error) {
 	from := len(r.scratch)
 	scratch, err := s.shape.AppendImage(r.scratch, row.View, row.Row)
 	if err != nil {
