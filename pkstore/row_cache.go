@@ -14,39 +14,49 @@ import (
 // ever taken back. It belongs to all buckets that use it, and any number of goroutines may read and fill it at a time
 // through RowReaders.
 //
-// Rows are written one behind the other in a ring of chunks, and the oldest chunk makes room for new ones. Positions
-// count from when the cache was made, in words of 8 bytes, and never go back:
+// Rows are written one behind the other in a ring of chunks, and the oldest chunk makes room for new ones:
 //
-//	row    uint64   owner: a bucket and the version of its schema
-//	       int64    offset
-//	       bytes    image, then 0 to 7 bytes of any content
+//	row    8 bytes  owner, a bucket and the version of its schema, above 16 bits: how many units of 16 bytes it takes
+//	       8 bytes  offset
+//	       bytes    image, then 0 to 15 bytes of any content
 //
-// Rows are found by a table of sets of 8 entries, a cache line each: uint64s, from the top 12 bits of the hash, a bit
-// that says that the row has more than 64 bytes, and 51 bits of the position; 0 is an empty one. An entry that is
-// replaced only costs a miss.
+// They are found by a table of sets of 8 entries, a cache line each. An entry is 0, or from the top 26 bits of the row's
+// hash, a bit that says that the row has more than 64 bytes, and 37 bits: where it is, in units of 16 bytes from 1. The
+// table grows with the rows, set by set (W. Litwin, Linear hashing, 1980), so that memory which is not needed is not
+// touched. An entry that gives way to another one, or that somebody does not see as its set is being split, only costs a
+// miss.
 //
-// No reader ever waits, and none reads what is being overwritten: a chunk is given up one turn before it is written
-// to again, which happens only once all who began to read before it was given up have ended (the epochs of K. Fraser,
-// Practical lock-freedom, 2004, with the two last ones told apart).
+// No reader ever waits, and none reads what is being overwritten: the entries of a chunk are removed one turn before it
+// is written to again, and that waits for all who began to read before they were removed (the epochs of K. Fraser,
+// Practical lock-freedom, 2004, of which the two last ones are told apart).
 type RowCache struct {
 	memory []byte
 	rows   []byte
 	sets   []rowSet
-	chunk  uint64 // bytes
+	inUse  atomic.Uint64 // of sets
 
-	// oldest is the position from which on rows may be read, in bytes. It is raised before epoch, whose readers
-	// are counted by its lowest bit.
-	oldest  atomic.Uint64
+	// epoch is raised when the entries of a chunk have been removed; readers counts who reads, by its lowest bit.
 	epoch   atomic.Uint64
 	readers [2]readerCount
 	owners  atomic.Uint64
 
 	filling sync.Mutex
-	// next is where the next row goes, end where its chunk ends, in bytes. Guarded by filling.
-	next, end uint64
+	ring    rowRing // guarded by filling
+	live    uint64  // entries that are not 0; guarded by filling
 
 	hits, misses atomic.Int64
-	full         atomic.Bool
+	// full says that rows had to make room.
+	full atomic.Bool
+}
+
+// rowRing is where rows are written.
+type rowRing struct {
+	chunk int // bytes of one
+	// next is where the next row goes, end where its chunk ends, in bytes.
+	next, end int
+	// counts are the rows of each chunk, taken how many chunks were ever written to.
+	counts []int
+	taken  int
 }
 
 // readerCount has a cache line of its own.
@@ -55,41 +65,53 @@ type readerCount struct {
 	_ [56]byte
 }
 
+type rowSet [rowSetEntries]uint64
+
 const (
 	rowSetEntries = 8
-	rowHeadBytes  = 16
-	tagShift      = 52
-	longRow       = 1 << 51
-	longRowBytes  = 64
-	positionMask  = longRow - 1
+	// rowSetLoad is how many rows a set has on average before another set is split: few have more than 8 then.
+	rowSetLoad = 3
+	// rowSetsMin is how many sets there are at first.
+	rowSetsShift = 9
+	rowSetsMin   = 1 << rowSetsShift
+
+	// The lowest bits of a hash say which set a row is in. An entry has those from rowSetsShift on: the lowest of them
+	// say how its set is split, the others tell rows apart.
+	tagShift  = 38
+	longRow   = 1 << 37
+	placeMask = longRow - 1
+
+	rowHeadBytes = 16
+	rowUnit      = 16
+	rowUnitBits  = 16
+	longRowBytes = 64
 
 	rowChunkBytes = 1 << 20
-	// rowChunksMin is how many chunks there are at least: one is written to, one given up.
+	// rowChunksMin is how many chunks there are at least: one is written to, and one has no entries.
 	rowChunksMin = 16
+
+	pageBytes = 4 << 10
 
 	// RowCacheBytesMin is the least memory of a RowCache.
 	RowCacheBytesMin = 1 << 20
 )
 
-type rowSet [rowSetEntries]uint64
-
 // NewRowCache makes a cache of memory, at least RowCacheBytesMin of zeros that nobody else uses, and whose first byte is
-// at the beginning of a page. An eighth of it or less is the table.
+// at the beginning of a page. A seventh of it is for the table.
 func NewRowCache(memory []byte) (*RowCache, error) {
 	if len(memory) < RowCacheBytesMin {
 		return nil, fmt.Errorf("a cache of rows has %d bytes, want %d or more", len(memory), RowCacheBytesMin)
 	}
-	c := &RowCache{memory: memory, chunk: rowChunkBytes}
-	table := 1 << (bits.Len(uint(len(memory)/8)) - 1)
+	c := &RowCache{memory: memory}
+	table := len(memory) / 7 &^ (pageBytes - 1)
 	c.sets = unsafe.Slice((*rowSet)(unsafe.Pointer(unsafe.SliceData(memory))), table/int(unsafe.Sizeof(rowSet{})))
-	rest := uint64(len(memory) - table)
-	for rest < rowChunksMin*c.chunk {
-		c.chunk /= 2
+	c.inUse.Store(rowSetsMin)
+	rest, chunk := len(memory)-table, rowChunkBytes
+	for rest < rowChunksMin*chunk {
+		chunk /= 2
 	}
-	c.rows = memory[table : table+int(rest/c.chunk*c.chunk)]
-	size := uint64(len(c.rows))
-	c.next, c.end = size, size // position 0 is nothing
-	c.oldest.Store(size)
+	c.rows = memory[table : table+rest/chunk*chunk]
+	c.ring = rowRing{chunk: chunk, counts: make([]int, rest/chunk)}
 	return c, nil
 }
 
@@ -110,18 +132,39 @@ func (c *RowCache) enter() (epoch uint64) {
 
 func (c *RowCache) leave(epoch uint64) { c.readers[epoch&1].Add(-1) }
 
-// place gives the set of a row, and the part of its hash that entries have.
-func (c *RowCache) place(owner uint64, offset int64) (set *rowSet, tag uint64) {
+// set gives the set of a row, and the part of its hash that entries have.
+func (c *RowCache) set(owner uint64, offset int64) (set *rowSet, tag uint64) {
 	high, low := bits.Mul64(uint64(offset)^owner<<48^owner>>16^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
-	hash := high ^ low
-	return &c.sets[hash&uint64(len(c.sets)-1)], hash >> tagShift
+	hash, inUse := high^low, c.inUse.Load()
+	// As many as the next power of two, of which the last ones are not in use yet: what would be in one of them is in the
+	// set that it will be split from.
+	all := uint64(1) << bits.Len64(inUse-1)
+	at := hash & (all - 1)
+	if at >= inUse {
+		at -= all / 2
+	}
+	return &c.sets[at], hash << (tagShift - rowSetsShift) >> tagShift
 }
 
 // touch loads the set of a row, as index.touch does.
 func (c *RowCache) touch(owner uint64, offset int64) uint64 {
-	set, _ := c.place(owner, offset)
+	set, _ := c.set(owner, offset)
 	return atomic.LoadUint64(&set[0])
 }
+
+// find gives the entry of what may be a row, 0 if there is none. Between enter and leave.
+func (c *RowCache) find(owner uint64, offset int64) (entry uint64) {
+	set, tag := c.set(owner, offset)
+	for i := range set {
+		if entry := atomic.LoadUint64(&set[i]); entry>>tagShift == tag && entry != 0 {
+			return entry
+		}
+	}
+	return 0
+}
+
+// at is where the row of an entry begins.
+func (c *RowCache) at(entry uint64) uint64 { return (entry&placeMask - 1) * rowUnit }
 
 // touchRow loads the first two cache lines of what find gave.
 func (c *RowCache) touchRow(entry uint64) uint64 {
@@ -133,27 +176,20 @@ func (c *RowCache) touchRow(entry uint64) uint64 {
 	return touched
 }
 
-// at is where the row of an entry begins.
-func (c *RowCache) at(entry uint64) uint64 { return entry & positionMask * 8 % uint64(len(c.rows)) }
-
-// find gives the entry of what may be a row, 0 if there is nothing. Between enter and leave.
-func (c *RowCache) find(owner uint64, offset int64) (entry uint64) {
-	set, tag := c.place(owner, offset)
-	for i := range set {
-		if entry := atomic.LoadUint64(&set[i]); entry>>tagShift == tag && entry&positionMask*8 >= c.oldest.Load() {
-			return entry
-		}
-	}
-	return 0
-}
-
 // image gives the image of a row whose entry find gave; nil if another one is there, which is rare.
 func (c *RowCache) image(entry, owner uint64, offset int64) *byte {
 	p := unsafe.Pointer(&c.rows[c.at(entry)])
-	if *(*uint64)(p) != owner || *(*int64)(unsafe.Add(p, 8)) != offset {
+	if *(*uint64)(p)>>rowUnitBits != owner || *(*int64)(unsafe.Add(p, 8)) != offset {
 		return nil
 	}
 	return (*byte)(unsafe.Add(p, rowHeadBytes))
+}
+
+// freshRow is a row that is not in the cache.
+type freshRow struct {
+	owner  uint64
+	offset int64
+	end    int // of its image
 }
 
 // add keeps rows, whose images follow each other in images up to their ends. What finds no room, or somebody else
@@ -172,62 +208,92 @@ func (c *RowCache) add(rows []freshRow, images []byte) {
 	}
 }
 
-// freshRow is a row that is not in the cache.
-type freshRow struct {
-	owner  uint64
-	offset int64
-	end    int // of its image
-}
-
 // put keeps a row; false if there is no room now. filling is held.
 func (c *RowCache) put(owner uint64, offset int64, image []byte) bool {
-	if entry := c.find(owner, offset); entry > 0 && c.image(entry, owner, offset) != nil {
+	if entry := c.find(owner, offset); entry != 0 && c.image(entry, owner, offset) != nil {
 		return true // somebody else was faster
 	}
-	need := uint64(rowHeadBytes+len(image)+7) &^ 7
-	if c.next+need > c.end && (need > c.chunk || !c.advance()) {
-		return need > c.chunk
+	units := (rowHeadBytes + len(image) + rowUnit - 1) / rowUnit
+	need := units * rowUnit
+	if need > c.ring.chunk {
+		return true
 	}
-	at := c.next % uint64(len(c.rows))
+	if c.ring.next+need > c.ring.end && !c.advance() {
+		return false
+	}
+	at := c.ring.next
+	c.ring.next += need
+	c.ring.counts[at/c.ring.chunk]++
 	row := c.rows[at : at+need]
-	binary.NativeEndian.PutUint64(row, owner)
+	binary.NativeEndian.PutUint64(row, owner<<rowUnitBits|uint64(units))
 	binary.NativeEndian.PutUint64(row[8:], uint64(offset))
 	copy(row[rowHeadBytes:], image)
-	set, tag := c.place(owner, offset)
-	entry := tag<<tagShift | c.next/8
+	if c.live >= rowSetLoad*c.inUse.Load() && c.inUse.Load() < uint64(len(c.sets)) {
+		c.split()
+	}
+	set, tag := c.set(owner, offset)
+	entry := tag<<tagShift | uint64(at/rowUnit+1)
 	if need > longRowBytes {
 		entry |= longRow
 	}
-	atomic.StoreUint64(&set[c.victim(set)], entry)
-	c.next += need
+	victim := &set[c.live%rowSetEntries]
+	for i := range set {
+		if set[i] == 0 {
+			victim = &set[i]
+			c.live++
+			break
+		}
+	}
+	atomic.StoreUint64(victim, entry)
 	return true
 }
 
-// victim gives the entry of a set that is empty, or that of the oldest row.
-func (c *RowCache) victim(set *rowSet) (oldest int) {
-	for i := range set {
-		if set[i]&positionMask < set[oldest]&positionMask {
-			oldest = i
+// split takes one set more into use. filling is held.
+func (c *RowCache) split() {
+	inUse := c.inUse.Load()
+	shift := bits.Len64(inUse) - 1
+	from, to := &c.sets[inUse-1<<shift], &c.sets[inUse]
+	n := 0
+	for i := range from {
+		if entry := from[i]; entry>>(tagShift+shift-rowSetsShift)&1 == 1 {
+			to[n] = entry
+			n++
+			atomic.StoreUint64(&from[i], 0)
 		}
 	}
-	return oldest
+	c.inUse.Store(inUse + 1)
 }
 
-// advance takes the next chunk, which was given up the last time, and gives up the one behind it; false while somebody
-// may still read the next one. filling is held.
+// advance takes the next chunk, and removes the entries of the one behind it; false while somebody may still read the
+// next one, whose entries were removed the last time. filling is held.
 func (c *RowCache) advance() bool {
-	epoch := c.epoch.Load()
+	epoch, r := c.epoch.Load(), &c.ring
 	if c.readers[(epoch+1)&1].Load() > 0 {
 		return false
 	}
-	c.next = c.end
-	c.end += c.chunk
-	if size := uint64(len(c.rows)); c.end+c.chunk > 2*size {
-		c.oldest.Store(c.end + c.chunk - size)
-		c.full.Store(true)
-	}
+	chunk := r.taken % len(r.counts)
+	r.taken++
+	r.next, r.end, r.counts[chunk] = chunk*r.chunk, (chunk+1)*r.chunk, 0
+	c.remove(r.taken % len(r.counts))
 	c.epoch.Store(epoch + 1)
 	return true
+}
+
+// remove removes the entries of a chunk. filling is held.
+func (c *RowCache) remove(chunk int) {
+	at := chunk * c.ring.chunk
+	for range c.ring.counts[chunk] {
+		head := binary.NativeEndian.Uint64(c.rows[at:])
+		set, tag := c.set(head>>rowUnitBits, int64(binary.NativeEndian.Uint64(c.rows[at+8:])))
+		for i := range set {
+			if set[i]>>tagShift == tag && set[i]&placeMask == uint64(at/rowUnit+1) {
+				atomic.StoreUint64(&set[i], 0)
+				c.live--
+			}
+		}
+		at += int(head&(1<<rowUnitBits-1)) * rowUnit
+		c.full.Store(true)
+	}
 }
 
 // RowCacheStats are figures of a RowCache.
@@ -245,9 +311,9 @@ func (c *RowCache) Stats() RowCacheStats {
 	}
 	c.filling.Lock()
 	defer c.filling.Unlock()
-	used := min(c.end-uint64(len(c.rows)), uint64(len(c.rows))) + uint64(len(c.memory)-len(c.rows))
-	if c.end == uint64(len(c.rows)) {
-		used = 0
+	s := RowCacheStats{Bytes: int64(len(c.memory)), Hits: c.hits.Load(), Misses: c.misses.Load()}
+	if chunks := min(c.ring.taken, len(c.ring.counts)); chunks > 0 {
+		s.UsedBytes = int64(chunks*c.ring.chunk) + int64(c.inUse.Load())*int64(unsafe.Sizeof(rowSet{}))
 	}
-	return RowCacheStats{Bytes: int64(len(c.memory)), UsedBytes: int64(used), Hits: c.hits.Load(), Misses: c.misses.Load()}
+	return s
 }
