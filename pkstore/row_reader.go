@@ -62,6 +62,7 @@ func (r *RowReader) End() {
 	r.cache.hits.Add(int64(r.hits))
 	r.cache.misses.Add(int64(r.misses))
 	r.cache.add(r.fresh, r.scratch)
+	clear(r.rows) // they keep batches
 	r.fresh, r.scratch = r.fresh[:0], r.scratch[:0]
 	if cap(r.scratch) > scratchKept {
 		r.scratch = nil
