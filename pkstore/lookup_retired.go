@@ -85,9 +85,7 @@ func (b *Bucket) glance(r *resolver, k *Keys, rows *retiredRows) (log *published
 	for range lookupTries {
 		before := b.sequence.Load()
 		if before&1 == 1 {
-			// Whoever yields here may wait for all that is runnable, and not only for Publish to end.
-			b.publishing.Lock()
-			b.publishing.Unlock() //nolint:staticcheck // waiting was all
+			b.awaitPublish()
 			continue
 		}
 		if look(); b.sequence.Load() == before {
@@ -98,4 +96,10 @@ func (b *Bucket) glance(r *resolver, k *Keys, rows *retiredRows) (log *published
 	defer b.publishing.Unlock()
 	look()
 	return log, now, whole
+}
+
+// awaitPublish waits for a Publish that is running. Who yields instead may wait for all that is runnable.
+func (b *Bucket) awaitPublish() {
+	b.publishing.Lock()
+	defer b.publishing.Unlock()
 }
