@@ -3,7 +3,6 @@ package pkstore
 import (
 	"encoding/binary"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/headrace/headrace/internal/arrowipc"
@@ -150,18 +149,19 @@ func (b *Bucket) matchHeld(m *matcher, x *secondaryIndex, k *Keys) (*publishedLo
 func (b *Bucket) matchGlance(m *matcher, x *secondaryIndex, k *Keys, also func(*retiredRows)) (log *publishedLog, rows *retiredRows) {
 	for range lookupTries {
 		before := b.sequence.Load()
-		if before&1 == 0 {
-			log = b.log.Load()
-			m.collect(x.root.Load(), k)
-			m.resolve(b.index.directory.Load(), log, k)
-			if rows = b.retired.Load(); rows != nil && also != nil {
-				also(rows)
-			}
-			if b.sequence.Load() == before {
-				return log, rows
-			}
+		if before&1 == 1 {
+			b.awaitPublish()
+			continue
 		}
-		runtime.Gosched()
+		log = b.log.Load()
+		m.collect(x.root.Load(), k)
+		m.resolve(b.index.directory.Load(), log, k)
+		if rows = b.retired.Load(); rows != nil && also != nil {
+			also(rows)
+		}
+		if b.sequence.Load() == before {
+			return log, rows
+		}
 	}
 	// There is no quiet moment. A few keys are looked up while Publish waits, many in a state of the
 	// index that stays as it is.

@@ -48,12 +48,14 @@ type Lookup struct {
 	filtered *lookupFilter
 
 	hashes   []uint64 // reused
-	halves   [2]lookupHalf
+	halves   [2][]arrowipc.Pick
 	searches []search
 	// found are the rows of the answer that is being looked up, input those of the client's batch that they belong
 	// to, where that is not the row of the same number.
 	found, input []arrowipc.Pick
-	workers      [2]lookupAnswer
+	// readers are those of the answer that is being looked up.
+	readers *rowReaders
+	workers [2]lookupAnswer
 	// underWay counts messages that are being answered.
 	underWay atomic.Int32
 	// outdated says that rows were found of another version of the schema than the binding's.
@@ -309,6 +311,9 @@ func (l *Lookup) find(view *arrowipc.View) (model.Offsets, error) {
 		if l.hashes, err = l.hasher.Hash(view.Batch(), l.hashes[:0]); err != nil {
 			return nil, fmt.Errorf("hash keys: %w", err)
 		}
+	}
+	if view.Rows() <= answerRows { // more are gathered in parts, between which the client is waited for
+		l.readers.begin()
 	}
 	var offsets model.Offsets
 	err := l.table.reads(func(r *routing) error {

@@ -16,12 +16,6 @@ import (
 // waking the other one takes as long as doing its half; and where two messages are being answered, both are busy.
 const halvesMin = 256
 
-// lookupHalf is what one of the two goroutines has.
-type lookupHalf struct {
-	picks  []arrowipc.Pick // reused
-	reader *pkstore.RowReader
-}
-
 // search is the keys of one bucket.
 type search struct {
 	place
@@ -44,7 +38,7 @@ func (l *Lookup) findInAll(keys pkstore.Keys, places iter.Seq2[place, []int32]) 
 	}
 	half := func(which, step int) error {
 		for i := which; i < len(l.searches); i += step {
-			if err := l.findOne(&l.searches[i], keys, &l.halves[which]); err != nil {
+			if err := l.findOne(&l.searches[i], keys, which); err != nil {
 				return err
 			}
 		}
@@ -64,7 +58,7 @@ func (l *Lookup) findInAll(keys pkstore.Keys, places iter.Seq2[place, []int32]) 
 
 // findInOne fills l.found with the rows of keys all of which are in one bucket.
 func (l *Lookup) findInOne(at place, keys pkstore.Keys) (model.Offsets, error) {
-	found, asOf, err := l.findAt(at, keys, l.halves[0].reader, l.found[:0])
+	found, asOf, err := l.findAt(at, keys, l.readers[0], l.found[:0])
 	if err != nil {
 		return nil, err
 	}
@@ -94,13 +88,14 @@ func (l *Lookup) findAt(at place, keys pkstore.Keys, reader *pkstore.RowReader, 
 }
 
 // findOne puts the rows of the keys of one bucket at their places in l.found.
-func (l *Lookup) findOne(s *search, keys pkstore.Keys, half *lookupHalf) (err error) {
+func (l *Lookup) findOne(s *search, keys pkstore.Keys, half int) (err error) {
 	keys.Rows = s.rows
-	if half.picks, s.asOf, err = l.findAt(s.place, keys, half.reader, half.picks[:0]); err != nil {
+	picks := &l.halves[half]
+	if *picks, s.asOf, err = l.findAt(s.place, keys, l.readers[half], (*picks)[:0]); err != nil {
 		return err
 	}
 	for i, row := range s.rows {
-		l.found[row] = half.picks[i]
+		l.found[row] = (*picks)[i]
 	}
 	return nil
 }

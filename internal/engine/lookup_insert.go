@@ -71,6 +71,7 @@ func (l *Lookup) insertMissing(ctx context.Context, view *arrowipc.View) (insert
 	if err != nil {
 		return false, err
 	}
+	l.readers.end() // what was found is looked for again
 	return true, l.engine.submitChanges(ctx, l.insert.put, l.routed, parts...)
 }
 

@@ -36,6 +36,7 @@ func (l *Lookup) Answer(ctx context.Context, message KeyMessage) iter.Seq2[Looku
 			return
 		}
 		keys, answer := int64(0), &l.workers[message.Worker]
+		defer answer.readers.end() // also after an error
 		for i, batch := range batches {
 			last := i == len(batches)-1
 			keys += batch.Rows
@@ -46,7 +47,7 @@ func (l *Lookup) Answer(ctx context.Context, message KeyMessage) iter.Seq2[Looku
 				}
 				more = answer.give(l, last, yield)
 			}
-			answer.end()
+			answer.plain.Release()
 			if !more {
 				return
 			}
@@ -61,34 +62,29 @@ type lookupAnswer struct {
 	asOf         model.Offsets
 	found, input []arrowipc.Pick
 	binding      *lookupBinding
-	// readers are those of the halves. What they found stays until the rows are gathered.
-	readers [2]*pkstore.RowReader
+	readers      rowReaders
 }
 
 func newLookupAnswer(e *Engine, number int) lookupAnswer {
-	return lookupAnswer{number: number, readers: [2]*pkstore.RowReader{pkstore.NewRowReader(e.rows), pkstore.NewRowReader(e.rows)}}
+	return lookupAnswer{number: number, readers: rowReaders{pkstore.NewRowReader(e.rows), pkstore.NewRowReader(e.rows)}}
 }
 
-// begin lets rows be found in the cache, unless the answer takes so long to send that they would have to stay for long.
-func (a *lookupAnswer) begin(keys int64) {
-	if keys <= answerRows {
-		for _, reader := range a.readers {
-			reader.Begin()
-		}
+// rowReaders are those of the two halves of an answer. What they found in the cache of rows stays from begin to end, and
+// must be gathered by then. Nobody can fill the cache meanwhile: nothing is waited for in between, be it the state, the
+// disk or the client.
+type rowReaders [2]*pkstore.RowReader
+
+func (r *rowReaders) begin() {
+	for _, reader := range r {
+		reader.Begin()
 	}
 }
 
-// gathered lets go of the rows that were found.
-func (a *lookupAnswer) gathered() {
-	for _, reader := range a.readers {
+// end may be called without begin, and again.
+func (r *rowReaders) end() {
+	for _, reader := range r {
 		reader.End()
 	}
-}
-
-// end lets go of everything.
-func (a *lookupAnswer) end() {
-	a.gathered()
-	a.plain.Release()
 }
 
 // resolveIn finds the rows of the keys of one plain or compressed batch, which belongs to the answer from then on;
@@ -103,12 +99,11 @@ func (l *Lookup) resolveIn(ctx context.Context, answer *lookupAnswer, batch *arr
 		batch.Release()
 		answer.plain = plain
 	}
-	answer.begin(answer.plain.Rows)
-	l.halves[0].reader, l.halves[1].reader = answer.readers[0], answer.readers[1]
+	l.readers = &answer.readers
 	l.found, l.input = answer.found[:0], answer.input[:0]
 	asOf, err := l.resolve(ctx, answer.plain)
 	answer.asOf, answer.found, answer.input, answer.binding = asOf, l.found, l.input, l.binding
-	l.found, l.input = nil, nil
+	l.found, l.input, l.readers = nil, nil, nil
 	if err != nil {
 		return yield(LookupPart{}, err) && false
 	}
@@ -128,7 +123,7 @@ func (a *lookupAnswer) give(l *Lookup, last bool, yield func(LookupPart, error) 
 		from = to
 		end := to == len(a.found)
 		if end {
-			a.gathered()
+			a.readers.end()
 		}
 		parts := cutBatch(answer, messageBytesDefault)
 		for i, part := range parts {
