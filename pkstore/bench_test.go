@@ -44,7 +44,7 @@ func newBench(b *testing.B) *bench {
 	table := &model.Table{Schema: arrow.NewSchema(fields, nil), PrimaryKey: []string{"c0"}}
 	x.layout = layoutOf(b, table.Schema)
 	var err error
-	if x.bucket, err = NewBucket(Options{Layout: layoutOf(b, table.LogSchema()), Key: []int{0}, Rows: newTestCache(b, 512<<20)}); err != nil {
+	if x.bucket, err = NewBucket(Options{Layout: layoutOf(b, table.LogSchema()), Key: []int{0}, RowCache: newTestCache(b, 512<<20)}); err != nil {
 		b.Fatal(err)
 	}
 	if x.hasher, err = arrowipc.NewRowHasher(x.layout, []int{0}); err != nil {

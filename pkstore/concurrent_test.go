@@ -100,7 +100,7 @@ func testLookups(t *testing.T, b *Bucket, meanwhile func() bool) {
 	for range 2 {
 		group.Go(func() {
 			var picks []arrowipc.Pick
-			reader := NewRowReader(b.current().options.Rows)
+			reader := NewRowReader(b.current().options.RowCache)
 			for !done.Load() {
 				reader.Begin()
 				var asOf int64
@@ -124,7 +124,7 @@ func testLookups(t *testing.T, b *Bucket, meanwhile func() bool) {
 	if lookups.Load() == 0 {
 		t.Error("there was no lookup")
 	}
-	if s := b.current().options.Rows.Stats(); s.Hits == 0 || s.Misses == 0 {
+	if s := b.current().options.RowCache.Stats(); s.Hits == 0 || s.Misses == 0 {
 		t.Errorf("the cache of rows was not used: %+v", s)
 	}
 	if s := b.Stats(); s.PendingKeys != 0 || s.Keys != keys {

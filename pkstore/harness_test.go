@@ -169,8 +169,8 @@ func newTestBucket(t failer, o Options) *Bucket {
 	if o.Merge.Engine == model.MergeVersioned {
 		o.Merge.VersionColumn = versionColumn
 	}
-	if o.Rows == nil {
-		o.Rows = newTestCache(t, RowCacheBytesMin)
+	if o.RowCache == nil {
+		o.RowCache = newTestCache(t, RowCacheBytesMin)
 	}
 	b, err := NewBucket(o)
 	if err != nil {
@@ -257,7 +257,7 @@ func lookedUpHashed(t failer, b *Bucket, keys []testRow, rows []int32, other fun
 // lookedUpCached looks keys up in the cache of rows too, twice, so that what it did not have it has then.
 func lookedUpCached(t failer, b *Bucket, request Keys, want []string, wantAsOf int64) {
 	t.Helper()
-	reader := NewRowReader(b.current().options.Rows)
+	reader := NewRowReader(b.current().options.RowCache)
 	for range 2 {
 		reader.Begin()
 		picks, asOf, err := b.Lookup(request, reader, nil)

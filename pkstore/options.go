@@ -42,8 +42,8 @@ type Options struct {
 	Share Share
 	// IndexBytes is the memory that the index should not exceed; Stats tells. 0: no bound.
 	IndexBytes int64
-	// Rows keeps rows that were looked up, for any number of buckets. nil: nothing is kept.
-	Rows *RowCache
+	// RowCache keeps rows that were looked up, for any number of buckets. nil: nothing is kept.
+	RowCache *RowCache
 }
 
 // MergeOptions say how the rows of one key become one.

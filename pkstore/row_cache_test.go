@@ -184,7 +184,7 @@ func TestRowCacheWaitsForReaders(t *testing.T) {
 // TestRowReaderRests shows that a cache that is too small is filled by few lookups only.
 func TestRowReaderRests(t *testing.T) {
 	b := newTestBucket(t, Options{})
-	c := b.current().options.Rows
+	c := b.current().options.RowCache
 	lookups := func(reader *RowReader, n int) (filled int) {
 		for range n {
 			reader.Begin()
@@ -238,7 +238,7 @@ func BenchmarkLookupCached(b *testing.B) {
 			}
 			reader := NewRowReader(nil)
 			if cached {
-				reader = NewRowReader(x.bucket.current().options.Rows)
+				reader = NewRowReader(x.bucket.current().options.RowCache)
 			}
 			builder := arrowipc.NewBuilder(x.bucket.current().options.Layout)
 			var picks []arrowipc.Pick

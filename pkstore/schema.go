@@ -16,7 +16,7 @@ type bucketSchema struct {
 	keys     *arrowipc.KeyColumns // in the layout of the log
 	change   int                  // the change column, behind the table's columns
 	fetchers sync.Pool
-	// shape is how rows lie in Options.Rows, and owner stands for them there; nil: they are not kept there.
+	// shape is how rows lie in Options.RowCache, and owner stands for them there; nil: they are not kept there.
 	shape *arrowipc.RowShape
 	owner uint64
 }
@@ -28,8 +28,8 @@ func newBucketSchema(o Options) (*bucketSchema, error) {
 	}
 	s := &bucketSchema{options: o, change: o.Layout.Schema().NumFields() - 1}
 	s.fetchers.New = func() any { return &fetcher{schema: s} }
-	if o.Rows != nil {
-		s.shape, s.owner = o.Layout.RowShape(), o.Rows.newOwner()
+	if o.RowCache != nil {
+		s.shape, s.owner = o.Layout.RowShape(), o.RowCache.newOwner()
 	}
 	var err error
 	s.keys, err = arrowipc.NewKeyColumns(o.Layout, o.Key)

@@ -3,7 +3,6 @@ package arrowipc
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -203,18 +202,7 @@ func BenchmarkAppendColumnPicksOfImages(b *testing.B) {
 	for range 1000 {
 		picks = append(picks, images.Add(imageOf(b, view, int32(rnd.IntN(10_000)))))
 	}
-	for i, dataType := range profileTypes() {
-		b.Run(fmt.Sprintf("%d %s", i, dataType), func(b *testing.B) {
-			builder := NewBuilder(batch.Layout)
-			for b.Loop() {
-				if err := builder.AppendColumnPicks(i, i, picks); err != nil {
-					b.Fatal(err)
-				}
-				builder.reset()
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/value")
-		})
-	}
+	benchColumnPicks(b, batch.Layout, picks)
 }
 
 func BenchmarkAppendImage(b *testing.B) {

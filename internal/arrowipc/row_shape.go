@@ -33,6 +33,8 @@ type rowColumn struct {
 	at    int // of the value, or of where the text ends
 	// before is where the text before ends; negative: it is the first one.
 	before int
+	// stride is how many bytes a row has in a batch's values: of a text those of its offset or view; 0: a bit.
+	stride uintptr
 }
 
 const (
@@ -57,13 +59,15 @@ func newRowShape(l *Layout) *RowShape {
 	s := &RowShape{columns: make([]rowColumn, len(l.top))}
 	at, before := (len(l.top)+7)/8, -1
 	for i, c := range l.top {
-		column := rowColumn{kind: c.kind, width: int(c.width), at: at, before: before}
-		switch {
-		case c.kind == bitKind:
-			column.width = 1
-		case c.kind == fixedKind:
-		case c.kind.binary():
-			column.width, before = textEndBytes, at
+		column := rowColumn{kind: c.kind, width: int(c.width), at: at, before: before, stride: uintptr(c.width)}
+		switch c.kind {
+		case bitKind:
+			column.width, column.stride = 1, 0
+		case fixedKind:
+		case offset32Kind, offset64Kind:
+			column.width, column.stride, before = textEndBytes, uintptr(c.offsetWidth()), at
+		case viewKind:
+			column.width, column.stride, before = textEndBytes, viewWidth, at
 		default:
 			return nil
 		}
@@ -116,24 +120,13 @@ func (s *RowShape) AppendImage(dst []byte, v *View, row int32) ([]byte, error) {
 func (s *RowShape) TouchRows(picks []Pick) (touched uint64) {
 	for i := range s.columns {
 		c := &s.columns[i]
-		width := uintptr(c.width)
-		switch c.kind {
-		case bitKind:
-			width = 0
-		case offset32Kind:
-			width = 4
-		case offset64Kind:
-			width = 8
-		case viewKind:
-			width = viewWidth
-		}
 		for j := range picks {
-			lane, row := &picks[j].View.lanes[i], uintptr(picks[j].Row)
-			at := row * width
-			if width == 0 {
-				at = row >> 3
+			row := uintptr(picks[j].Row)
+			at := row * c.stride
+			if c.kind == bitKind {
+				at = row / 8
 			}
-			touched += uint64(*(*uint8)(unsafe.Add(lane.values, at)))
+			touched += uint64(*(*uint8)(unsafe.Add(picks[j].View.lanes[i].values, at)))
 		}
 		if c.kind == offset32Kind {
 			for j := range picks {

@@ -40,8 +40,8 @@ type Engine struct {
 	catalog catalog
 	plans   plans
 	budget  *semaphore.Weighted
-	// rows are rows that were looked up; nil: none are kept.
-	rows *pkstore.RowCache
+	// rowCache has rows that were looked up; nil: none are kept.
+	rowCache *pkstore.RowCache
 	// compressing bounds the messages that are compressed for readers at the same time.
 	compressing *semaphore.Weighted
 	streams     atomic.Uint32 // put streams so far: spreads them over buckets
@@ -116,7 +116,7 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 	e.rewriting.asked = make(chan struct{}, 1)
 	e.builds.slots = make(chan struct{}, indexBuildsMax)
 	var err error
-	if e.rows, err = newRowCache(options.RowCacheBytes); err != nil {
+	if e.rowCache, err = newRowCache(options.RowCacheBytes); err != nil {
 		return nil, fmt.Errorf("making the cache of rows: %w", err)
 	}
 	lock, err := options.FS.Lock(lockFile)

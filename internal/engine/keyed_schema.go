@@ -86,7 +86,7 @@ func (s *tableSchema) bucketOptions(definition *model.Table, k *keyColumns, buck
 	return pkstore.Options{
 		Layout: s.log, SchemaVersion: s.version, Adapter: s.adapters.adapter, Key: k.key, Merge: merge, Image: options.Image,
 		IndexBytes: options.IndexMaxBytes / int64(definition.Buckets), Defaults: k.defaults,
-		AutoIncrement: k.numbered, Number: int64(bucket), Step: numberStep(definition), Rows: s.table.engine.rows,
+		AutoIncrement: k.numbered, Number: int64(bucket), Step: numberStep(definition), RowCache: s.table.engine.rowCache,
 	}, nil
 }
 

@@ -66,7 +66,7 @@ type lookupAnswer struct {
 }
 
 func newLookupAnswer(e *Engine, number int) lookupAnswer {
-	return lookupAnswer{number: number, readers: rowReaders{pkstore.NewRowReader(e.rows), pkstore.NewRowReader(e.rows)}}
+	return lookupAnswer{number: number, readers: rowReaders{pkstore.NewRowReader(e.rowCache), pkstore.NewRowReader(e.rowCache)}}
 }
 
 // rowReaders are those of the two halves of an answer. What they found in the cache of rows stays from begin to end, and

@@ -52,7 +52,7 @@ func (e *Engine) Status() Status {
 		Rows: e.counters.rows.Load(), Bytes: e.counters.bytes.Load(), Groups: e.counters.groups.Load(),
 		Syncs: e.counters.syncs.Load(), ScannedRows: e.counters.scanned.Load(),
 		SyncTime: time.Duration(e.counters.syncMicros.Load()) * time.Microsecond,
-		Plans:    e.Plans(), Recovery: e.recovery, RowCache: e.rows.Stats(),
+		Plans:    e.Plans(), Recovery: e.recovery, RowCache: e.rowCache.Stats(),
 	}
 	if free, total, err := e.options.FS.Space(); err == nil {
 		s.Free, s.Total = free, total
